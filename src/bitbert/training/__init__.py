@@ -1,0 +1,1 @@
+"""Training: tasks and data, distillation, stages and the loop; needs the `train` extra."""
