@@ -1,0 +1,104 @@
+"""Write a `PackedModel` as the directory of `docs/format.md`, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitbert.checkpoint.architecture import Architecture
+from bitbert.checkpoint.atomic import new_directory
+from bitbert.checkpoint.header import digest, encode, file_order
+from bitbert.checkpoint.layout import layout
+from bitbert.checkpoint.packed import PackedModel
+from bitbert.checkpoint.tensors import from_tensors, to_tensors
+from bitbert.errors import CheckpointError
+
+QUANT_METHOD = "bitbert"
+FORMAT_VERSION = 1
+CONFIG, TENSORS, REPORT = "config.json", "model.safetensors", "report.json"
+
+
+def write(
+    model: PackedModel,
+    directory: str | Path,
+    *,
+    files: Mapping[str, bytes] | None = None,
+    report: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write `model` to `directory`, with `files` (tokenizer, model card) beside it by name, and `report` as
+    `report.json`.
+
+    Leftovers are rounded to the dtype of the spec. Raises `CheckpointError`, and changes nothing, if the model could
+    not be read back, if `directory` exists (with `overwrite`: if it is anything but a bitbert or empty directory), or
+    if the disk is full. Returns the absolute path of the directory.
+    """
+    target = Path(os.path.abspath(directory))
+    _check_target(target, overwrite)
+    contents: dict[str, list[bytes | memoryview]] = {
+        TENSORS: _tensor_chunks(model),
+        CONFIG: [_config(model)],
+        REPORT: [_json(report or {})],
+    }
+    for name, content in (files or {}).items():
+        _check_name(name)
+        contents[name] = [content]
+    with new_directory(target, replace=overwrite) as path:
+        for name, chunks in contents.items():
+            _write_file(path / name, chunks)
+    return target
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
+        raise CheckpointError(f"{target} exists: choose another directory, or overwrite it")
+    if target.is_symlink() or not target.is_dir() or (any(target.iterdir()) and not _is_bitbert(target)):
+        raise CheckpointError(f"{target} is not a bitbert directory and is not overwritten: choose another one")
+
+
+def _is_bitbert(directory: Path) -> bool:
+    try:
+        config = json.loads((directory / CONFIG).read_bytes())
+        return bool(config["quantization_config"]["quant_method"] == QUANT_METHOD)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _check_name(name: str) -> None:
+    if name in ("", ".", "..", CONFIG, TENSORS, REPORT) or name != os.path.basename(name):
+        raise CheckpointError(f"{name!r} cannot be added: expected a plain file name that is not taken")
+
+
+def _config(model: PackedModel) -> bytes:
+    quantization = {"quant_method": QUANT_METHOD, "format_version": FORMAT_VERSION, "spec": model.spec.to_json()}
+    return _json({**model.config, "quantization_config": quantization})
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _tensor_chunks(model: PackedModel) -> list[bytes | memoryview]:
+    """The header, then the bytes of each tensor, views of the model where it can be."""
+    architecture = Architecture.from_config(model.config)
+    tensors = to_tensors(model, architecture)
+    from_tensors(model.config, model.spec, architecture, tensors)  # what could not be read back is not written
+    expected = layout(architecture, model.spec)
+    data = [np.ravel(tensors[name]).view(np.uint8).data for name in file_order(expected)]
+    return [encode(expected, digest(expected, tensors)), *data]
+
+
+def _write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with path.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
