@@ -133,7 +133,7 @@ class WeightSpec:
         _check_choice("granularity", self.granularity, GRANULARITIES)
         _check_choice("packing", self.packing, PACKINGS)
         if self.group_bits is not None:
-            object.__setattr__(self, "group_bits", tuple(self.group_bits))
+            object.__setattr__(self, "group_bits", tuple(_sequence("group_bits", self.group_bits)))
             if self.granularity == "tensor":
                 raise SpecError("group_bits needs granularity 'row_group' or 'row', not 'tensor'")
         for bits in self.all_bits:
