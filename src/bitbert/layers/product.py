@@ -1,0 +1,103 @@
+"""Matrix products of integer codes, scaled afterwards: what the engine computes, in a float dtype.
+
+In bfloat16 (under autocast) codes of 8 bits are exact and sums are kept in float32; in float32 the sums are exact integers too, as long as
+they stay below 2^24, so longer ones are added up in pieces.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitbert.quantizers.ste import Quantized
+
+EXACT_FLOAT32 = 2**24  # every integer up to here is a float32
+
+
+def gemm_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which codes are multiplied: autocast's, or float32."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+
+
+def dequantize(x: Quantized) -> Tensor:
+    """The value codes * scale in float32."""
+    value: Tensor = _Dequantize.apply(x.codes, x.scale)
+    return value
+
+
+def linear(x: Quantized, weight: Quantized, bias: Tensor | None) -> Tensor:
+    """float32 (..., rows) = value(x) (..., columns) @ value(weight).T + bias."""
+    y: Tensor = _Linear.apply(x.codes, x.scale, weight.codes, weight.scale, bias, x.bound * weight.bound)
+    return y
+
+
+def matmul(a: Quantized, b: Quantized, factor: float = 1.0) -> Tensor:
+    """float32 (..., m, n) = value(a) (..., m, k) @ value(b) (..., k, n) * factor; both scales for the whole tensor."""
+    scale = a.scale * b.scale * torch.tensor(factor, dtype=torch.float32)
+    y: Tensor = _MatMul.apply(a.codes, b.codes, a.scale, b.scale, scale, factor, a.bound * b.bound)
+    return y
+
+
+def integer_matmul(a: Tensor, b: Tensor, bound: int) -> Tensor:
+    """a @ b for integer-valued a and b with |a_i b_j| <= bound; exact in float32 (bound 0: plain float product)."""
+    depth = EXACT_FLOAT32 // bound if bound else a.shape[-1]
+    if a.dtype != torch.float32 or a.shape[-1] <= depth:
+        return a @ b
+    parts = [x @ y for x, y in zip(a.split(depth, -1), b.split(depth, -2), strict=True)]
+    return torch.stack([p.double() for p in parts]).sum(0).float()
+
+
+class _Dequantize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, scale: Tensor) -> Tensor:
+        return codes.float() * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0], None
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, x_scale: Tensor, w: Tensor, w_scale: Tensor, bias: Tensor | None, bound: int
+    ) -> Tensor:
+        ctx.save_for_backward(x, x_scale, w, w_scale)
+        ctx.has_bias = bias is not None
+        y = integer_matmul(x, w.t(), bound).float() * (x_scale * w_scale.t().squeeze(0))
+        return y if bias is None else y.add_(bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, x_scale, w, w_scale = ctx.saved_tensors
+        grad = grads[0]
+        low = grad.to(x.dtype)
+        grad_x = low @ (w * w_scale).to(x.dtype) if ctx.needs_input_grad[0] else None
+        if x_scale.numel() > 1:  # per token: the scale belongs inside the sum over tokens
+            low = (grad * x_scale).to(x.dtype)
+        grad_w = low.flatten(0, -2).t() @ x.flatten(0, -2)
+        if x_scale.numel() == 1:
+            grad_w = grad_w * x_scale.to(grad_w.dtype)
+        grad_bias = grad.flatten(0, -2).sum(0) if ctx.has_bias else None
+        return grad_x, None, grad_w, None, grad_bias, None
+
+
+class _MatMul(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, scale: Tensor, factor: float, bound: int
+    ) -> Tensor:
+        ctx.save_for_backward(a, b, a_scale, b_scale)
+        ctx.factor = factor
+        return integer_matmul(a, b, bound).float() * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        a, b, a_scale, b_scale = ctx.saved_tensors
+        grad = (grads[0] * ctx.factor).to(a.dtype)
+        grad_a = (grad @ b.transpose(-1, -2)) * b_scale.to(a.dtype)
+        grad_b = (a.transpose(-1, -2) @ grad) * a_scale.to(a.dtype)
+        return grad_a, grad_b, None, None, None, None, None

@@ -1,0 +1,163 @@
+"""KDLSQ-BERT's learned range (Jin et al. 2021): a clipping threshold alpha > 0 per unit, for weights and activations.
+
+With n = 2^(b-1) - 1 and u = x / alpha:
+
+    Q(x) = alpha * round(n * clip(u, -1, 1)) / n
+
+so the step size is s = alpha / n; at 2 bits n = 1, which is ternary. Gradients, g that of Q(x):
+
+    weights      dL/dw = g, not masked by the clip
+    activations  dL/dx = g where |u| <= 1, else 0
+    both         dL/dalpha = sum g * (sign(u) if |u| > 1 else round(n u)/n - u), no factor 1/sqrt(N Qp)
+
+Two initialisations of alpha: `percentile` drops 2.5 % of the sorted numbers at each end and takes the larger of the two
+absolute values that remain outermost; `histogram` clips |x| where the cumulative distribution loses least, below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bitbert.quantizers.base import MIN_SCALE, ActivationQuantizer, Units, WeightQuantizer
+from bitbert.quantizers.observer import SampleObserver
+from bitbert.quantizers.ste import Grid, Quantized, RoundToGrid
+from bitbert.spec import ActivationSpec, WeightSpec
+
+DROPPED_AT_EACH_END = 0.025
+MAX_BINS = 2048  # the published sqrt(N) bins make the search quadratic in N; beyond this alpha moves by less than 0.1 %
+
+
+class LearnedRangeWeight(WeightQuantizer):
+    """alpha is a parameter per unit; the clip does not mask the weight's gradient."""
+
+    learned = True
+
+    init = "percentile"
+
+    def __init__(self, spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: torch.dtype) -> None:
+        """Start at range 1; `initialize` fits it by the rule called `init`."""
+        super().__init__(spec, groups, leftovers)
+        self.alpha = nn.Parameter(torch.ones(self.num_units))
+
+    def parameters_of(self, weight: Tensor, units: Units, high: Tensor) -> tuple[Tensor, ...]:
+        """(step size,) per unit, alpha / n."""
+        return (self.stored_scale(self.alpha / high.clamp(min=1), high),)
+
+    def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
+        """Round to nearest."""
+        return RoundToGrid.apply(weight, parameters[0].clamp(min=MIN_SCALE), grid, False, True, dtype)
+
+    @torch.no_grad()
+    def initialize(self, weight: Tensor) -> None:
+        """alpha of each unit from its weights."""
+        levels = self.high_of_unit().clamp(min=1)
+        parts = split_units(weight, self.units, self.num_units)
+        rule = INITIALISATIONS[self.init]
+        self.alpha.copy_(torch.stack([rule(part, int(n)) for part, n in zip(parts, levels, strict=True)]))
+        self.clamp_()
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Keep every alpha positive; called after each optimizer step."""
+        self.alpha.clamp_(min=MIN_SCALE * self.bound)
+
+
+class LearnedRangeActivation(ActivationQuantizer):
+    """alpha is a parameter; the gradient of x stops where it was clipped."""
+
+    init = "histogram"
+
+    def __init__(self, spec: ActivationSpec, kind: str, leftovers: torch.dtype) -> None:
+        """Start at range 1; calibration fits it by the rule called `init`."""
+        super().__init__(spec, kind, leftovers)
+        self.alpha = nn.Parameter(torch.ones(1))
+        self.observer = SampleObserver()
+
+    def observe(self, x: Tensor) -> None:
+        """Keep a sample of the batch."""
+        self.observer.add(x)
+
+    @torch.no_grad()
+    def finish_calibration(self) -> None:
+        """alpha (and the zero point) from the sample."""
+        sample = self.observer.take()
+        if self.fits_zero_point:
+            low, high = percentile_ends(sample)
+            low, high = low.clamp(max=0), high.clamp(min=0)
+            self.alpha.copy_(high - low)
+            self.zero_point.copy_((-low / (high - low).clamp(min=MIN_SCALE) * self.levels).round())
+        else:
+            self.alpha.copy_(INITIALISATIONS[self.init](sample, self.levels))
+        self.clamp_()
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Keep alpha positive; called after each optimizer step."""
+        self.alpha.clamp_(min=MIN_SCALE * self.levels)
+
+    def quantize(self, x: Tensor, dtype: torch.dtype) -> Quantized:
+        """Codes and the step size alpha / n."""
+        scale = self.stored_scale(self.alpha / self.levels)
+        return Quantized(RoundToGrid.apply(x, scale, self.grid(), True, True, dtype), scale.detach(), self.bound)
+
+
+def percentile_ends(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The outermost values once `DROPPED_AT_EACH_END` of the sorted ones are dropped at either end."""
+    ordered = x.flatten().float().sort().values
+    dropped = int(DROPPED_AT_EACH_END * len(ordered))
+    return ordered[dropped], ordered[len(ordered) - 1 - dropped]
+
+
+def percentile(x: Tensor, levels: int) -> Tensor:
+    """max(|low|, |high|) of `percentile_ends`; `levels` plays no part.
+
+    >>> percentile(torch.arange(-50.0, 50.0), 7)
+    tensor(48.)
+    """
+    low, high = percentile_ends(x)
+    return torch.maximum(low.abs(), high.abs())
+
+
+def histogram(x: Tensor, levels: int) -> Tensor:
+    """The clip of |x| whose quantized cumulative distribution Q is nearest to the true one C.
+
+    |x| falls into about sqrt(N) bins of width w. For every i > m = levels + 1: P = C with all entries from i-1 on set to 1; Q =
+    P[:i] resampled linearly to m points and back; distance sum (C - Q) log2(C / Q). The result is (i + 1/2) w at the smallest
+    one. With fewer than m + 1 bins there is nothing to search, and it is max|x|.
+    """
+    magnitude = x.flatten().float().abs()
+    top, m = magnitude.max(), levels + 1
+    bins = min(int(len(magnitude) ** 0.5), MAX_BINS)
+    if bins <= m or top == 0:
+        return top
+    cumulative = torch.histc(magnitude, bins, 0, float(top)).cumsum(0) / len(magnitude)
+    distances = [_clip_distance(cumulative, i, m) for i in range(m + 1, bins + 1)]
+    best = m + 1 + int(torch.stack(distances).argmin())
+    return torch.minimum((best + 0.5) * top / bins, top)
+
+
+def _clip_distance(cumulative: Tensor, clip: int, points: int) -> Tensor:
+    clipped = cumulative[:clip].clone()
+    clipped[-1] = 1.0
+    coarse = _resample(_resample(clipped, points), clip).clamp(min=1e-12)
+    true = cumulative[:clip].clamp(min=1e-12)
+    return ((true - coarse) * torch.log2(true / coarse)).sum()
+
+
+def _resample(x: Tensor, points: int) -> Tensor:
+    return nn.functional.interpolate(x[None, None], size=points, mode="linear", align_corners=True)[0, 0]
+
+
+def split_units(weight: Tensor, units: Units, count: int) -> list[Tensor]:
+    """The elements of each unit of a weight matrix."""
+    if units.granularity == "tensor":
+        return [weight]
+    if units.group_of_row is None:
+        return list(weight)
+    return [weight[units.group_of_row == group] for group in range(count)]
+
+
+INITIALISATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {"percentile": percentile, "histogram": histogram}

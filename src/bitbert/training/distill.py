@@ -1,0 +1,48 @@
+"""Distillation losses between a student and its teacher, padding left out.
+
+TinyBERT (Jiao et al. 2020), TernaryBERT and KDLSQ-BERT use these three with weight 1: soft cross-entropy of the logits, mean squared
+error of the attention scores (before mask and softmax) and of the hidden states (embeddings and every layer), each summed over layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def logits_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over batch *and classes* of -softmax(t) log_softmax(s), as published; (batch, classes) each.
+
+    With one output, a regression, the mean squared error.
+    """
+    if student.shape[-1] == 1:
+        return F.mse_loss(student, teacher)
+    return -(teacher.softmax(-1) * student.log_softmax(-1)).mean()
+
+
+def scores_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Sum over layers of the mean squared error of scores (batch, heads, tokens, tokens) between unpadded tokens.
+
+    `mask` (batch, tokens) is 1 for tokens and 0 for padding.
+    """
+    pairs = mask[:, None, :, None] * mask[:, None, None, :].float()  # (B, 1, T, T)
+    count = pairs.sum() * student[0].shape[1]
+    return torch.stack([_masked_square(s, t, pairs) for s, t in zip(student, teacher, strict=True)]).sum() / count
+
+
+def hidden_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Sum over embeddings and layers of the mean squared error of hidden states (batch, tokens, features).
+
+    `mask` (batch, tokens) is 1 for tokens and 0 for padding.
+    """
+    tokens = mask[:, :, None].float()
+    count = tokens.sum() * student[0].shape[-1]
+    return torch.stack([_masked_square(s, t, tokens) for s, t in zip(student, teacher, strict=True)]).sum() / count
+
+
+def _masked_square(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    difference = (student - teacher) * mask
+    return difference.flatten() @ difference.flatten()

@@ -1,0 +1,54 @@
+"""Fine-tuning in float: pretrained encoder + task -> the checkpoint that quantization starts from and is measured against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from bitbert.checkpoint.atomic import new_directory
+from bitbert.recipes.schema import Stage
+from bitbert.training.data import TaskData
+from bitbert.training.encode import encode
+from bitbert.training.models import load_classifier, load_tokenizer
+from bitbert.training.stages import run_stage
+from bitbert.training.work import check_free, work_directory
+
+
+def finetune(
+    model: str | Path,
+    data: TaskData,
+    output: Path,
+    *,
+    epochs: float = 3.0,
+    batch_size: int = 32,
+    learning_rate: float = 5e-5,
+    max_length: int = 128,
+    seed: int = 42,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    download: bool = False,
+    work_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Train a classifier or regressor on `data`'s train split and write it to `output` as a Hugging Face checkpoint.
+
+    `model` is a local directory (a hub name with `download`). Returns what was done: settings, steps, loss, seconds. A run that was
+    killed goes on from its last checkpoint with `resume`, to the same weights.
+    """
+    output = Path(output)
+    check_free(output, overwrite)
+    set_seed(seed)
+    tokenizer = load_tokenizer(model, download=download)
+    classifier = load_classifier(model, data.task, download=download)
+    train = encode(data.split("train"), data.task, tokenizer, max_length)
+    stage = Stage(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, warmup=0.06)
+    settings = {"model": model, "task": data.task.name, "rows": len(train), "seed": seed, "stage": stage.model_dump()}
+    with work_directory(output, work_dir, settings, resume=resume) as work:
+        title = "fine-tune" if progress else None
+        summary = run_stage(classifier, stage, train, tokenizer, work / "finetune", seed=seed, title=title)
+        with new_directory(output, replace=overwrite) as partial:
+            classifier.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+    return {"task": data.task.name, "model": str(model), "output": str(output), "seed": seed, **summary}

@@ -1,0 +1,190 @@
+"""The training loop: transformers' `Trainer` with a teacher, three learning rates and batches whose order survives a restart.
+
+It trains plain float models too (a recipe without a teacher). What is trained is said by a `Stage`; nothing here knows recipes by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import (
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from bitbert.recipes.schema import Stage
+from bitbert.training.distill import hidden_loss, logits_loss, scores_loss
+from bitbert.training.encode import LengthGroupedSampler
+from bitbert.training.progress import ProgressBar
+
+
+class QuantTrainer(Trainer):
+    """Trains `model` on `train_dataset` (encoded) as `stage` says, beside a frozen `teacher` if its losses need one."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stage: Stage,
+        args: TrainingArguments,
+        train_dataset: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        teacher: PreTrainedModel | None = None,
+        title: str | None = None,
+    ) -> None:
+        """`title` names the run on its progress bar; None shows none."""
+        self.stage, self.teacher = stage, teacher
+        super().__init__(model, args, DataCollatorWithPadding(tokenizer), train_dataset, processing_class=tokenizer)
+        # The loss is a mean over the batch whatever the number of label items, so Trainer must not rescale it.
+        self.model_accepts_loss_kwargs = False
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self.add_callback(_KeepScalesPositive(model))
+        if title is not None:
+            self.add_callback(ProgressBar(title))
+        if stage.dropout is not None:
+            set_dropout(model, stage.dropout)
+        if teacher is not None:
+            teacher.to(args.device).eval().requires_grad_(False)
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        sampler = LengthGroupedSampler(list(dataset["length"]), self.args.train_batch_size, self.args.seed)
+        self.add_callback(_FollowEpoch(sampler))
+        return sampler
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW over weights, weight scales and activation scales, each with its own rate and decay."""
+        if self.optimizer is None:
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = cls(self._parameter_groups(), **kwargs)
+        return self.optimizer
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        stage = self.stage
+        settings = {
+            "weights": (stage.learning_rate, stage.weight_decay),
+            "no_decay": (stage.learning_rate, 0.0),
+            "weight_scales": (stage.weight_scale_learning_rate, stage.weight_scale_decay),
+            "activation_scales": (stage.activation_scale_learning_rate, stage.activation_scale_decay),
+        }
+        decayed = set(self.get_decay_parameter_names(self.model))
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in settings}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups[_group(name, decayed)].append(parameter)
+        return [
+            {"params": groups[name], "lr": rate, "weight_decay": decay}
+            for name, (rate, decay) in settings.items()
+            if groups[name]
+        ]
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
+        """Weighted sum of the stage's losses."""
+        losses = self.stage.losses
+        inputs = {name: x for name, x in inputs.items() if name != "length"}
+        wanted = {"output_attentions": bool(losses.scores), "output_hidden_states": bool(losses.hidden)}
+        student = model(**inputs, **wanted)
+        loss = losses.labels * student.loss
+        if losses.needs_teacher:
+            loss = loss + self._distillation(student, inputs, wanted)
+        return (loss, student) if return_outputs else loss
+
+    def _distillation(self, student: Any, inputs: dict[str, Tensor], wanted: dict[str, bool]) -> Tensor:
+        assert self.teacher is not None
+        with torch.no_grad():
+            teacher = self.teacher(**{name: x for name, x in inputs.items() if name != "labels"}, **wanted)
+        losses, mask = self.stage.losses, inputs["attention_mask"]
+        terms = []
+        if losses.logits:
+            terms.append(losses.logits * logits_loss(student.logits.float(), teacher.logits.float()))
+        if losses.scores:
+            terms.append(losses.scores * scores_loss(student.attentions, teacher.attentions, mask))
+        if losses.hidden:
+            terms.append(losses.hidden * hidden_loss(student.hidden_states, teacher.hidden_states, mask))
+        return torch.stack(terms).sum()
+
+
+def _group(name: str, decayed: set[str]) -> str:
+    if "weight_quantizer" in name:
+        return "weight_scales"
+    if "quantizer" in name:
+        return "activation_scales"
+    return "weights" if name in decayed else "no_decay"
+
+
+def arguments(
+    stage: Stage, work_dir: Path, seed: int, *, logging_steps: int = 50, report_to: str = "none"
+) -> TrainingArguments:
+    """Training arguments of one stage: bfloat16 where it is fast, CUDA where there is one, a checkpoint every 500 steps."""
+    return TrainingArguments(
+        output_dir=str(work_dir),
+        num_train_epochs=stage.epochs,
+        per_device_train_batch_size=stage.batch_size,
+        learning_rate=stage.learning_rate,
+        warmup_steps=stage.warmup,
+        max_grad_norm=stage.max_grad_norm,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=bfloat16_is_fast(),
+        seed=seed,
+        save_steps=500,
+        save_total_limit=1,
+        logging_steps=logging_steps,
+        report_to=report_to,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def bfloat16_is_fast() -> bool:
+    """Whether this machine multiplies bfloat16 faster than float32: CUDA from Ampere on, CPUs with AMX or AVX512-BF16."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def set_dropout(model: nn.Module, p: float) -> None:
+    """Dropout probability of every dropout layer."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = p
+
+
+class _KeepScalesPositive(TrainerCallback):
+    """Clamps learned scales after every optimizer step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._quantizers = [m for m in model.modules() if hasattr(m, "clamp_")]
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for quantizer in self._quantizers:
+            quantizer.clamp_()
+
+
+class _FollowEpoch(TrainerCallback):
+    """Tells the sampler which epoch begins, also after a restart in the middle of one."""
+
+    def __init__(self, sampler: LengthGroupedSampler) -> None:
+        self._sampler = sampler
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._sampler.epoch = int(state.epoch or 0)
