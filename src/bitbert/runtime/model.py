@@ -1,0 +1,133 @@
+"""`bitbert.load`: a packed directory that answers. Texts in; labels, numbers or embeddings out, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbert.checkpoint import Architecture, PackedModel, read
+from bitbert.errors import ModelError
+from bitbert.runtime.engine import Engine, default_threads
+from bitbert.runtime.tokenizer import Ids, Text, Tokenizer
+
+Floats = NDArray[np.float32]
+
+BATCH_SIZE = 32
+POOLINGS = ("mean", "cls")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one text: the best label, its probability and those of all; of a regression, the value only."""
+
+    label: str | None = None
+    score: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    value: float | None = None
+
+
+def load(
+    directory: str | Path, *, threads: int | None = None, isa: str | None = None, max_length: int | None = None
+) -> Model:
+    """Open a packed directory.
+
+    `threads` (default: every CPU) and `isa` (default: `BITBERT_ISA`, else the best) change the speed, never an answer;
+    texts are cut at `max_length` tokens (default: as many as the model has positions). Raises `CheckpointError` for a
+    directory that is missing, damaged or of a newer format, `InstructionSetError` for an `isa` that cannot run here.
+    """
+    model = read(directory)
+    tokenizer = Tokenizer(Path(directory), Architecture.from_config(model.config), max_length)
+    return Model(model, tokenizer, Engine(model, isa), threads or default_threads())
+
+
+class Model:
+    """A loaded model. Answers do not depend on the batch, on the other texts or on the number of threads."""
+
+    def __init__(self, packed: PackedModel, tokenizer: Tokenizer, engine: Engine, threads: int) -> None:
+        """Put the parts together; `load` makes them from a directory."""
+        self.config, self.spec = packed.config, packed.spec
+        self.labels = _labels(packed.config, engine.architecture.num_labels)
+        self.tokenizer, self.engine, self.threads = tokenizer, engine, threads
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the model answers with a number instead of a label."""
+        problem = self.config.get("problem_type")
+        return problem == "regression" or (problem is None and len(self.labels) == 1)
+
+    def predict(self, texts: Iterable[Text], *, batch_size: int = BATCH_SIZE) -> list[Prediction]:
+        """Label (or, for a regression, value) of each text or pair of texts, in their order.
+
+        Raises `DataError` for anything but a list of strings or of pairs, `ModelError` if the model does not classify
+        texts.
+        """
+        logits = self.logits(texts, batch_size=batch_size)
+        if self.is_regression:
+            return [Prediction(value=float(row[0])) for row in logits]
+        return [self._prediction(row) for row in _softmax(logits)]
+
+    def logits(self, texts: Iterable[Text], *, batch_size: int = BATCH_SIZE) -> Floats:
+        """What the head gives for each text or pair, float32 (texts, labels)."""
+        if self.engine.architecture.head != "sequence":
+            raise ModelError(f"{self.config['architectures'][0]} does not classify texts; encode() gives embeddings")
+        return self._run(texts, "logits", batch_size)
+
+    def encode(
+        self,
+        texts: Iterable[Text],
+        *,
+        pooling: str = "mean",
+        normalize: bool = False,
+        batch_size: int = BATCH_SIZE,
+    ) -> Floats:
+        """Embedding of each text or pair, float32 (texts, hidden size).
+
+        `pooling`: `mean` over all tokens, or `cls`, the first token. `normalize` scales each embedding to length 1.
+        """
+        if pooling not in POOLINGS:
+            raise ModelError(f"unknown pooling {pooling!r}, expected one of: {', '.join(POOLINGS)}")
+        embeddings = self._run(texts, "mean" if pooling == "mean" else "hidden", batch_size)
+        if not normalize:
+            return embeddings
+        return np.asarray(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), np.float32)
+
+    def _run(self, texts: Iterable[Text], output: str, batch_size: int) -> Floats:
+        """One row a text, in order; run in batches of similar length, which keeps all threads busy to the end."""
+        ids, types = self.tokenizer.encode(texts)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)
+        architecture = self.engine.architecture
+        width = architecture.num_labels if output == "logits" else architecture.hidden_size
+        rows = np.empty((len(ids), width), np.float32)
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            batch_ids, batch_types = [ids[i] for i in batch], [types[i] for i in batch]
+            out = self.engine.forward(batch_ids, batch_types, output=output, threads=self.threads)
+            rows[batch] = _first_tokens(out, batch_ids) if output == "hidden" else out
+        return rows
+
+    def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
+        scores = dict(zip(self.labels, probabilities.tolist(), strict=True))
+        best = self.labels[int(probabilities.argmax())]
+        return Prediction(best, scores[best], scores)
+
+
+def _first_tokens(hidden: Floats, ids: list[Ids]) -> Floats:
+    """(all tokens, H) -> (texts, H)."""
+    return hidden[np.cumsum([0, *map(len, ids[:-1])])]
+
+
+def _labels(config: Mapping[str, Any], count: int) -> list[str]:
+    """Names of the labels by number, as Hugging Face calls those that have none."""
+    names = {int(key): str(value) for key, value in config.get("id2label", {}).items()}
+    return [names.get(i, f"LABEL_{i}") for i in range(count)]
+
+
+def _softmax(logits: Floats) -> NDArray[np.float64]:
+    """(texts, labels) -> probabilities in float64, each row by itself."""
+    e = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
