@@ -72,8 +72,8 @@ def load_task(
     A GLUE task is read from `data_dir`/name/{train,validation,test}.parquet, or from the hub where `download` is true.
     Own files have one or two `text_columns`; their labels are classes, or numbers if `regression` (None: if any has a
     fraction). Class ids follow `label2id` where a model has names of its own, else the sorted names in the training
-    file (numbers by value). A missing validation file is replaced by `validation_split` of the training rows, with the same
-    share of each class. A test split without labels (all -1) is left out. Raises `DataError`.
+    file (numbers by value). A missing validation file is replaced by `validation_split` of the training rows, with the
+    same share of each class. A test split without labels (all -1) is left out. Raises `DataError`.
     """
     files = {split: Path(f) for split, f in zip(SPLITS, (train_file, validation_file, test_file), strict=True) if f}
     if name is not None:
