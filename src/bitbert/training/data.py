@@ -96,6 +96,11 @@ def load_task(
 # ---- where the rows come from ----------------------------------------------------------------------------------------
 
 
+def task_data(task: str | TaskData, *, data_dir: Path | None = None, download: bool = False) -> TaskData:
+    """`task` itself if it is data, else the GLUE task of that name."""
+    return task if isinstance(task, TaskData) else load_task(task, data_dir=data_dir, download=download)
+
+
 def _own_task(files: Mapping[str, Path], text_columns: Sequence[str], label_column: str) -> Task:
     if not files:
         raise DataError("no data: give a task (--task sst2) or a file (--train-file train.csv)")

@@ -9,17 +9,17 @@ from transformers import set_seed
 
 from bitbert.checkpoint.atomic import new_directory
 from bitbert.recipes.schema import Stage
-from bitbert.training.data import TaskData
+from bitbert.training.data import TaskData, task_data
 from bitbert.training.encode import encode
-from bitbert.training.models import load_classifier, load_tokenizer
+from bitbert.training.models import load_pretrained, load_tokenizer
 from bitbert.training.stages import run_stage
 from bitbert.training.work import check_free, work_directory
 
 
 def finetune(
     model: str | Path,
-    data: TaskData,
-    output: Path,
+    task: str | TaskData,
+    output: str | Path,
     *,
     epochs: float = 3.0,
     batch_size: int = 32,
@@ -29,19 +29,21 @@ def finetune(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    data_dir: Path | None = None,
     download: bool = False,
     work_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """Train a classifier or regressor on `data`'s train split and write it to `output` as a Hugging Face checkpoint.
+    """Train a classifier or regressor on the task's train split and write it to `output` as a Hugging Face checkpoint.
 
     `model` is a local directory (a hub name with `download`). Returns what was done: settings, steps, loss, seconds. A run that was
     killed goes on from its last checkpoint with `resume`, to the same weights.
     """
     output = Path(output)
     check_free(output, overwrite)
+    data = task_data(task, data_dir=data_dir, download=download)
     set_seed(seed)
     tokenizer = load_tokenizer(model, download=download)
-    classifier = load_classifier(model, data.task, download=download)
+    classifier = load_pretrained(model, data.task, download=download)
     train = encode(data.split("train"), data.task, tokenizer, max_length)
     stage = Stage(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, warmup=0.06)
     settings = {"model": model, "task": data.task.name, "rows": len(train), "seed": seed, "stage": stage.model_dump()}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers import (
-    AutoModelForSequenceClassification,
+    AutoConfig,
     AutoTokenizer,
+    BertForSequenceClassification,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     logging,
@@ -15,75 +20,114 @@ from transformers import (
 
 from bitbert.errors import ModelError
 from bitbert.layers import attention
-from bitbert.prepare import check_supported
+from bitbert.prepare import ARCHITECTURES, check_supported
 from bitbert.training.tasks import Task
 
 
 def load_tokenizer(model: str | Path, *, download: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint; raises `ModelError` if there is none."""
-    try:
+    with _quiet(), _as_model_error(model, "no usable tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=not download)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{model}: no usable tokenizer: {_first_line(error)}") from None
-    if not isinstance(tokenizer, PreTrainedTokenizerBase) or not tokenizer.is_fast:
+    if not tokenizer.is_fast:
         raise ModelError(f"{model}: a fast tokenizer (tokenizer.json) is needed")
-    return tokenizer
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
 
 
-def load_classifier(
-    model: str | Path, task: Task | None = None, *, download: bool = False, scores: bool = False
-) -> PreTrainedModel:
-    """A sequence classifier from a local directory, or a hub name with `download`; with `scores`, a teacher that hands them out.
+def load_pretrained(model: str | Path, task: Task, *, download: bool = False) -> PreTrainedModel:
+    """A pretrained encoder with a head for `task`, kept from the checkpoint where it fits, else new.
 
-    With `task` the head gets the task's labels, new where the checkpoint has none of that size. Raises `ModelError` for a missing or
-    damaged checkpoint and for an architecture that cannot be quantized.
+    `model` is a local directory, or a hub name with `download`. Raises `ModelError` for a checkpoint that is missing, damaged or of an
+    architecture that cannot be quantized.
     """
-    _check_local(model, download)
-    options = {} if task is None else _head(task)
-    kernel = attention.NAME if scores else "sdpa"
-    attention.register()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # a new head is announced at length; here it is expected
-    try:
-        loaded = AutoModelForSequenceClassification.from_pretrained(
-            str(model), attn_implementation=kernel, local_files_only=not download, **options
+    _load_config(model, download)
+    names = list(task.label_names) or ["LABEL_0"]
+    return _load(
+        model,
+        download,
+        attention="sdpa",
+        num_labels=task.num_labels,
+        problem_type="regression" if task.is_regression else "single_label_classification",
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+        ignore_mismatched_sizes=True,
+    )
+
+
+def load_finetuned(
+    model: str | Path, task: Task, *, download: bool = False, scores: bool = False
+) -> PreTrainedModel:
+    """A fine-tuned classifier or regressor that fits `task`; with `scores`, a teacher whose attention hands them out.
+
+    Raises `ModelError` as `load_pretrained`, and for a checkpoint without a head or with one of another size.
+    """
+    config = _load_config(model, download)
+    architecture = (config.architectures or ["none"])[0]
+    if architecture != "BertForSequenceClassification":
+        raise ModelError(
+            f"{model} is a {architecture}, which has no classification head: fine-tune it first (bitbert finetune)"
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from None
+    if config.num_labels != task.num_labels:
+        raise ModelError(f"{model} has {config.num_labels} outputs, but {task.name} needs {task.num_labels}")
+    return _load(model, download, attention=attention.NAME if scores else "sdpa")
+
+
+def _load(model: str | Path, download: bool, *, attention: str, **options: Any) -> PreTrainedModel:
+    with _quiet(), _as_model_error(model, "cannot be loaded"):
+        loaded = BertForSequenceClassification.from_pretrained(
+            str(model), attn_implementation=attention, local_files_only=not download, **options
+        )
+    check_supported(loaded)
+    floats: PreTrainedModel = loaded.float()
+    return floats
+
+
+def _load_config(model: str | Path, download: bool) -> PretrainedConfig:
+    if Path(model).exists() or not download:
+        _check_directory(Path(model), download)
+    attention.register()
+    with _as_model_error(model, "cannot be loaded"):
+        config = AutoConfig.from_pretrained(str(model), local_files_only=not download)
+    if config.model_type != "bert":
+        found = (config.architectures or [config.model_type])[0]
+        raise ModelError(f"{model}: architecture {found} is not supported, expected one of: {', '.join(ARCHITECTURES)}")
+    loaded: PretrainedConfig = config
+    return loaded
+
+
+def _check_directory(path: Path, download: bool) -> None:
+    if not path.is_dir():
+        hint = "" if download else " (to fetch a model from the hub, add --download)"
+        raise ModelError(f"no model directory {str(path)!r}{hint}")
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path / 'config.json'} cannot be read: {_first_line(error)}") from None
+    if isinstance(config, dict) and "quantization_config" in config:
+        raise ModelError(f"{path} is quantized already: expected a float checkpoint")
+
+
+@contextmanager
+def _as_model_error(model: str | Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # transformers raises whatever the damaged part made it raise
+        raise ModelError(f"{model}: {what}: {_first_line(error)}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from announcing a new head and from drawing a bar for a load of milliseconds."""
+    verbosity = logging.get_verbosity()
+    bar = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
     finally:
         logging.set_verbosity(verbosity)
-    check_supported(loaded)
-    return loaded.float()
-
-
-def _head(task: Task) -> dict[str, object]:
-    names = list(task.label_names) or ["LABEL_0"]
-    kind = "regression" if task.is_regression else "single_label_classification"
-    return {
-        "num_labels": task.num_labels,
-        "problem_type": kind,
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: i for i, name in enumerate(names)},
-        "ignore_mismatched_sizes": True,
-    }
-
-
-def _check_local(model: str | Path, download: bool) -> None:
-    path = Path(model)
-    if download and not path.exists():
-        return
-    if not path.is_dir():
-        hint = "" if download else " (a hub name needs --download)"
-        raise ModelError(f"no model directory {str(model)!r}{hint}")
-    config = path / "config.json"
-    if not config.is_file():
-        raise ModelError(f"{config} is missing: expected a Hugging Face checkpoint")
-    try:
-        architecture = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{config} is not JSON: {error}") from None
-    if isinstance(architecture, dict) and "quantization_config" in architecture:
-        raise ModelError(f"{model} is quantized already: expected a float checkpoint")
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

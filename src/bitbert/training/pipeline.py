@@ -1,0 +1,156 @@
+"""`bitbert.quantize`: a fine-tuned float checkpoint and data -> a packed directory, trained by a recipe and measured."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+import bitbert
+from bitbert.checkpoint.write import write
+from bitbert.freeze import freeze
+from bitbert.prepare import prepare
+from bitbert.recipes.schema import Recipe, load_recipe
+from bitbert.report.card import model_card
+from bitbert.spec import QuantSpec, parse_bits
+from bitbert.training.calibrate import calibrate
+from bitbert.training.data import TaskData, task_data
+from bitbert.training.encode import encode, some_batches
+from bitbert.training.evaluate import evaluate
+from bitbert.training.models import load_finetuned, load_tokenizer
+from bitbert.training.stages import run_stage
+from bitbert.training.work import check_free, work_directory
+
+MAX_LENGTH = 128
+
+
+def quantize(
+    model: str | Path,
+    task: str | TaskData,
+    output: str | Path,
+    *,
+    bits: str = "w8a8",
+    recipe: str | Path | None = None,
+    settings: Sequence[str] = (),
+    seed: int = 42,
+    max_length: int = MAX_LENGTH,
+    data_dir: Path | None = None,
+    download: bool = False,
+    work_dir: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    report_to: str = "none",
+) -> dict[str, Any]:
+    """Train `model` at width `bits` on the task's train split and write the packed result to `output`.
+
+    `model` is a fine-tuned classifier or regressor: a local directory, or a hub name with `download`. `recipe` is the method (by
+    name or YAML file; default: by the width) and `settings` change its fields, such as `"epochs=1"`. Scores on the held-out splits
+    come from the engine that will serve the model. Returns the report that is also written as `report.json`. A run that was killed goes on with
+    `resume`. Raises `BitbertError` for whatever the caller can mend, before any training where possible.
+    """
+    output = Path(output)
+    chosen = load_recipe(recipe or default_recipe(bits), settings)
+    spec = chosen.spec(bits)
+    check_free(output, overwrite)
+    data = task_data(task, data_dir=data_dir, download=download)
+    set_seed(seed)
+    tokenizer = load_tokenizer(model, download=download)
+    student = load_finetuned(model, data.task, download=download)
+    spec.check_packable(student.config.num_hidden_layers, pooler=True)
+    train = encode(data.split("train"), data.task, tokenizer, max_length)
+    run = {"model": str(model), "task": data.task.name, "rows": len(train), "bits": bits, "seed": seed}
+    title = f"{chosen.name} {bits}" if progress else None
+    with work_directory(output, work_dir, run | {"recipe": chosen.model_dump()}, resume=resume) as work:
+        teacher = load_finetuned(model, data.task, download=download, scores=True)
+        stages = _train(student, teacher, chosen, spec, train, tokenizer, work, seed, title, report_to)
+        packed = freeze(student, spec)
+        files = _tokenizer_files(tokenizer, work / "tokenizer")
+        write(packed, work / "packed", files=files, overwrite=True)
+        report = run | {
+            "recipe": chosen.name,
+            "stages": stages,
+            "max_length": max_length,
+            "splits": _measure(work / "packed", model, data),
+            "bytes": _sizes(work / "packed", student),
+            "machine": machine(),
+        }
+        files["README.md"] = model_card(packed, report).encode()
+        write(packed, output, files=files, report=report, overwrite=overwrite)
+    return report | {"output": str(output)}
+
+
+def default_recipe(bits: str) -> str:
+    """The recipe that is used for a width unless another is named."""
+    weight_bits, activation_bits = parse_bits(bits)
+    return "q8bert" if weight_bits == activation_bits == 8 else "kdlsq"
+
+
+def _train(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    recipe: Recipe,
+    spec: QuantSpec,
+    train: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    work: Path,
+    seed: int,
+    title: str | None,
+    report_to: str,
+) -> list[dict[str, Any]]:
+    prepare(student, spec)
+    batches = some_batches(train, tokenizer, recipe.stages[0].batch_size, recipe.calibration.batches, seed)
+    calibrate(student, batches, recipe.calibration)
+    return [
+        run_stage(
+            student,
+            stage,
+            train,
+            tokenizer,
+            work / f"stage-{number}",
+            seed=seed,
+            teacher=teacher if stage.losses.needs_teacher else None,
+            title=title,
+            report_to=report_to,
+        )
+        for number, stage in enumerate(recipe.stages)
+    ]
+
+
+def _measure(packed: Path, teacher: str | Path, data: TaskData) -> dict[str, Any]:
+    """Per held-out split: scores through the engine and, as `float32`, of the model that it came from."""
+    held_out = [name for name in data.splits if name != "train"]
+    ours, reference = evaluate(packed, data, held_out), evaluate(teacher, data, held_out)
+    return {name: ours[name] | {"float32": reference[name]} for name in held_out}
+
+
+def _sizes(packed: Path, model: PreTrainedModel) -> dict[str, Any]:
+    """Bytes on disk of the tensors, and of the same parameters in float32."""
+    size = (packed / "model.safetensors").stat().st_size
+    stock = sum(p.numel() for name, p in model.named_parameters() if "quantizer" not in name)
+    return {"model.safetensors": size, "float32_parameters": 4 * stock, "ratio": 4 * stock / size}
+
+
+def _tokenizer_files(tokenizer: PreTrainedTokenizerBase, directory: Path) -> dict[str, bytes]:
+    tokenizer.save_pretrained(directory)
+    return {file.name: file.read_bytes() for file in sorted(directory.iterdir()) if file.is_file()}
+
+
+def machine() -> dict[str, Any]:
+    """What a figure was measured on."""
+    from bitbert import _native
+
+    names = ("bitbert", "torch", "transformers", "numpy", "tokenizers")
+    return {
+        "cpu": _native.cpu_name(),
+        "isa": _native.active_isa(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) if name != "bitbert" else bitbert.__version__ for name in names},
+    }
