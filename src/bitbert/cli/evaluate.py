@@ -1,0 +1,59 @@
+"""`bitbert evaluate`: scores of a packed directory (through the engine) or of a float checkpoint (through torch)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bitbert.cli import options
+from bitbert.cli.output import notices, print_json
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Packed directory, or directory of a float checkpoint.")],
+    split: Annotated[list[str] | None, typer.Option("--split", help="May be repeated. Default: validation.")] = None,
+    task: options.Task = None,
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    train_file: options.TrainFile = None,
+    validation_file: options.ValidationFile = None,
+    test_file: options.TestFile = None,
+    text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
+    label_column: options.LabelColumn = "label",
+    regression: options.Regression = None,
+    threads: options.Threads = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", min=4, help="Default: as many tokens as the model takes.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure a model on labelled texts.
+
+    Examples:
+
+    \b
+    bitbert evaluate sst2-w4a8 --task sst2 --data-dir ./data --split validation --split test
+    bitbert evaluate mails-w4a8 --test-file held-out.csv --split test --json
+    """
+    files = (train_file, validation_file, test_file)
+    head = options.read_head(model)
+    data = options.read_data(task, data_dir, download, files, text_column, label_column, regression, None, head)
+    from bitbert.training.evaluate import evaluate as run
+
+    with notices():
+        report = run(
+            model, data, split or ["validation"], threads=threads, batch_size=batch_size, max_length=max_length
+        )
+    if as_json:
+        print_json(report)
+        return
+    from bitbert.report.table import show, table
+
+    columns = ("split", *next(iter(report.values())))
+    rows = [
+        (name, *(f"{value:g}" if value == int(value) else f"{value:.2f}" for value in scores.values()))
+        for name, scores in report.items()
+    ]
+    show(table(columns, rows))

@@ -1,0 +1,121 @@
+"""Options that several commands share, and the data and labels that they stand for. Not a command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bitbert.training.data import TaskData
+
+_DATA, _RUN = "Data", "Run"
+
+Task = Annotated[
+    str | None,
+    typer.Option("--task", help="GLUE task: sst2, cola, mrpc, stsb, qnli, rte, qqp or mnli.", rich_help_panel=_DATA),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where the task's data lie: DIR/TASK/train.parquet, ...", rich_help_panel=_DATA),
+]
+Download = Annotated[
+    bool, typer.Option("--download", help="Fetch a task, or a model by name, from the hub.", rich_help_panel=_DATA)
+]
+TrainFile = Annotated[
+    Path | None, typer.Option("--train-file", help="Own data: CSV, JSONL or Parquet.", rich_help_panel=_DATA)
+]
+ValidationFile = Annotated[
+    Path | None,
+    typer.Option("--validation-file", help="Default: a tenth of the training rows.", rich_help_panel=_DATA),
+]
+TestFile = Annotated[
+    Path | None, typer.Option("--test-file", help="Own data to measure on, too.", rich_help_panel=_DATA)
+]
+TextColumns = Annotated[
+    list[str],
+    typer.Option("--text-column", help="Column with the text; give it twice for pairs.", rich_help_panel=_DATA),
+]
+LabelColumn = Annotated[str, typer.Option("--label-column", help="Column with the label.", rich_help_panel=_DATA)]
+Regression = Annotated[
+    bool | None,
+    typer.Option(
+        "--regression/--classification",
+        help="What the labels of own data are. Default: numbers if any has a fraction.",
+        rich_help_panel=_DATA,
+    ),
+]
+MaxTrain = Annotated[
+    int | None,
+    typer.Option("--max-train", help="Train on this many rows, always the same ones.", rich_help_panel=_DATA),
+]
+
+Seed = Annotated[int, typer.Option("--seed", help="Seed of training.", rich_help_panel=_RUN)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.", rich_help_panel=_RUN)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --output.", rich_help_panel=_RUN)]
+WorkDir = Annotated[
+    Path | None,
+    typer.Option("--work-dir", help="Where checkpoints are kept. Default: OUTPUT.work", rich_help_panel=_RUN),
+]
+MaxLength = Annotated[
+    int, typer.Option("--max-length", min=4, help="Tokens at which texts are cut.", rich_help_panel=_RUN)
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the engine. Default: every CPU.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a model's own head answers with."""
+
+    label2id: dict[str, int]
+    regression: bool
+
+
+def read_head(model: str) -> Head | None:
+    """The head of a local sequence classifier, float or packed; None for any other model."""
+    try:
+        config: Any = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+        architecture = str(config["architectures"][0])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # opening the model says what is wrong with it
+    if not architecture.endswith("ForSequenceClassification"):
+        return None
+    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # left out of a config where it is this
+    label2id = {str(name): int(i) for i, name in names.items()}
+    return Head(label2id, config.get("problem_type") == "regression" or len(label2id) == 1)
+
+
+def read_data(
+    task: str | None,
+    data_dir: Path | None,
+    download: bool,
+    files: tuple[Path | None, Path | None, Path | None],
+    text_columns: list[str],
+    label_column: str,
+    regression: bool | None,
+    max_train: int | None = None,
+    head: Head | None = None,
+) -> TaskData:
+    """The data that the options name; labels are numbered as `head` numbers them. `files`: train, validation, test."""
+    from bitbert.training.data import load_task
+
+    if regression is None and head is not None:
+        regression = head.regression
+    train, validation, test = files
+    return load_task(
+        task,
+        data_dir=data_dir,
+        download=download,
+        train_file=train,
+        validation_file=validation,
+        test_file=test,
+        text_columns=text_columns,
+        label_column=label_column,
+        regression=regression,
+        label2id=head.label2id if head is not None and not regression else None,
+        max_train=max_train,
+    )

@@ -1,0 +1,83 @@
+"""`bitbert quantize`: a fine-tuned float checkpoint + its data -> a packed directory, measured through the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bitbert.cli import options
+from bitbert.cli.output import notices, print_json, say
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(help="Directory of a fine-tuned classifier; a hub name with --download.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
+    bits: Annotated[str, typer.Option("--bits", help="Width of weights and activations: wXaY.")] = "w8a8",
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Method: a recipe's name or YAML file. Default: by the width.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field of the recipe: key=value. May be repeated.")
+    ] = None,
+    task: options.Task = None,
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    train_file: options.TrainFile = None,
+    validation_file: options.ValidationFile = None,
+    test_file: options.TestFile = None,
+    text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
+    label_column: options.LabelColumn = "label",
+    regression: options.Regression = None,
+    max_train: options.MaxTrain = None,
+    max_length: options.MaxLength = 128,
+    seed: options.Seed = 42,
+    work_dir: options.WorkDir = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a fine-tuned model at low width and write it packed.
+
+    Examples:
+
+    \b
+    bitbert quantize sst2-float --bits w4a8 --task sst2 --data-dir ./data -o sst2-w4a8
+    bitbert quantize mails-float --bits w2a8 --recipe kdlsq --set epochs=5 --train-file mails.csv -o mails-w2a8
+    """
+    head = options.read_head(model)
+    files = (train_file, validation_file, test_file)
+    data = options.read_data(task, data_dir, download, files, text_column, label_column, regression, max_train, head)
+    from bitbert.training.pipeline import quantize as run
+
+    with notices():
+        report = run(
+            model,
+            data,
+            output,
+            bits=bits,
+            recipe=recipe,
+            settings=settings or (),
+            seed=seed,
+            max_length=max_length,
+            download=download,
+            work_dir=work_dir,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    if as_json:
+        print_json(report)
+    else:
+        _show(report, data.task.main_metric, output)
+
+
+def _show(report: dict[str, Any], metric: str, output: Path) -> None:
+    from bitbert.report.table import beside, show, table
+
+    rows = [
+        (split, beside(scores[metric], scores["float32"][metric], 2), str(scores["texts"]))
+        for split, scores in report["splits"].items()
+    ]
+    show(table(("split", f"{metric} (from float32)", "texts"), rows))
+    say(f"{output} is written. Next: bitbert inspect {output}, or bitbert predict {output} 'a text'")
