@@ -1,0 +1,118 @@
+"""The model card: `README.md` of a packed directory, from the model and its report. A template, no figures of its own.
+
+Of the report it uses what is there of `model`, `task`, `recipe`, `seed`, `rows`, `machine`, `splits` (per split its
+metrics in points, `texts`, `ms_per_text`, and the same under `float32` for the model it came from) and `bytes`
+(`model.safetensors`, `float32_parameters`, `ratio`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bitbert.checkpoint import Architecture, PackedModel
+from bitbert.spec import ACTIVATION_KINDS, WEIGHT_KINDS, tensor_kind
+
+MIB = 2**20
+_PIPELINES = {
+    "BertModel": "feature-extraction",
+    "BertForSequenceClassification": "text-classification",
+    "BertForTokenClassification": "token-classification",
+    "BertForQuestionAnswering": "question-answering",
+}
+_CALLS = {
+    "none": 'model.encode(["a sentence"])          # float32 (1, {hidden})',
+    "sequence": 'model.predict(["a gripping film"])    # labels and scores',
+    "token": 'model.encode(["a sentence"])          # float32 (1, {hidden})',
+}
+_NOT_METRICS = ("texts", "ms_per_text", "float32")
+
+
+def model_card(model: PackedModel, report: Mapping[str, Any]) -> str:
+    """The text of `README.md`, with metadata for the hub in front."""
+    parts = [_front_matter(model), _title(report), _loading(model), _bits(model), _sizes(report), _scores(report)]
+    return "\n\n".join(part for part in [*parts, _origin(report)] if part) + "\n"
+
+
+def _front_matter(model: PackedModel) -> str:
+    pipeline = _PIPELINES[model.config["architectures"][0]]
+    return f"---\nlibrary_name: bitbert\npipeline_tag: {pipeline}\ntags:\n- bert\n- bitbert\n- quantized\n---"
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    source = Path(report["model"]).name if "model" in report else "A BERT encoder"
+    task = f" for {report['task']}" if "task" in report else ""
+    return (
+        f"# {source}{task}, packed by bitbert\n\n"
+        "Integer weights and activations, run on CPUs by bitbert's own engine; `torch` is not needed."
+    )
+
+
+def _loading(model: PackedModel) -> str:
+    architecture = Architecture.from_config(model.config)
+    call = _CALLS[architecture.head].format(hidden=architecture.hidden_size)
+    return f'```python\nimport bitbert\n\nmodel = bitbert.load("path/to/this/directory")\n{call}\n```'
+
+
+def _bits(model: PackedModel) -> str:
+    """Which kinds of tensors have how many bits, as they are in this model, overrides included."""
+    weights = {kind: set[int]() for kind in WEIGHT_KINDS}
+    for name, weight in model.weights.items():
+        weights[tensor_kind(name)] |= {int(bits) for bits in weight.group_bits()}
+    rows = [f"| {_words(kind)} | {_widths(bits)} |" for kind, bits in weights.items() if bits]
+    activations = {kind: model.spec.activations[kind].bits for kind in ACTIVATION_KINDS}
+    rows += [
+        f"| {_words(kind)} (activation) | {'float' if bits is None else bits} |" for kind, bits in activations.items()
+    ]
+    return _table("Bits", "| tensor | bits |", rows)
+
+
+def _sizes(report: Mapping[str, Any]) -> str:
+    if "bytes" not in report:
+        return ""
+    sizes = report["bytes"]
+    rows = [
+        f"| `model.safetensors` | {sizes['model.safetensors'] / MIB:.2f} MiB |",
+        f"| the same parameters in float32 | {sizes['float32_parameters'] / MIB:.2f} MiB |",
+        f"| ratio | {sizes['ratio']:.2f} |",
+    ]
+    return _table("Bytes on disk", "| file | size |", rows)
+
+
+def _scores(report: Mapping[str, Any]) -> str:
+    """One line for each split and metric, beside the float32 model."""
+    rows = []
+    for split, ours in report.get("splits", {}).items():
+        for metric in (key for key in ours if key not in _NOT_METRICS):
+            rows.append(
+                f"| {split} | {ours['texts']} | {metric} | {ours[metric]:.2f} | {ours['float32'][metric]:.2f} |"
+            )
+    note = "In points, measured through the engine that serves the model; float32 is the model that it was made from."
+    return _table("Accuracy", "| split | texts | metric | this model | float32 |", rows, note)
+
+
+def _origin(report: Mapping[str, Any]) -> str:
+    machine = report.get("machine", {})
+    facts = {
+        "Recipe": report.get("recipe"),
+        "Training texts": report.get("rows"),
+        "Seed": report.get("seed"),
+        "Measured on": ", ".join(str(machine[key]) for key in ("cpu", "isa") if key in machine),
+    }
+    lines = [f"- {name}: {value}" for name, value in facts.items() if value not in (None, "")]
+    return "\n".join(["## How it was made", "", *lines, "- Everything else: `report.json`"])
+
+
+def _table(title: str, header: str, rows: Iterable[str], note: str = "") -> str:
+    rows = list(rows)
+    rule = "|" + " --- |" * (header.count("|") - 1)
+    return "\n".join([f"## {title}", "", *([note, ""] if note else []), header, rule, *rows]) if rows else ""
+
+
+def _widths(bits: set[int]) -> str:
+    return ", ".join("pruned" if width == 0 else str(width) for width in sorted(bits, reverse=True))
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
