@@ -1,0 +1,72 @@
+// The integer matrix product: u8 activation rows times s8 weight panels, and what becomes of each sum before it is
+// stored. docs/numerics.md, "Integer products" and "Linear layer". Weights narrower than 8 bits are unpacked before
+// (pack/unpack.h).
+//
+// A panel holds 16 output columns (rows of the weight matrix) as groups of 4 inner elements: byte 4 * c + j of the 64
+// bytes of group g is weight[c][4 * g + j]. That is what one VNNI instruction takes, and 16 groups make one AMX tile.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/quantizer.h"
+
+namespace bitbert {
+
+inline constexpr int kPanelColumns = 16;
+inline constexpr int kGroup = 4;                             // inner elements in a group
+inline constexpr int kGroupBytes = kPanelColumns * kGroup;   // 64
+inline constexpr int kBlockK = 64;                           // panels are stored in whole blocks of 64 inner elements
+inline constexpr int kBlockBytes = kPanelColumns * kBlockK;  // 1024
+inline constexpr int kMaxK = 65536;                          // no sum of this many u8 * s8 products leaves 32 bits
+
+struct Panel {
+  const int8_t* weights;  // [groups][64]; unused columns and inner elements may hold anything
+  int32_t groups;         // 0: pruned, every sum is 0
+  int32_t column;         // the output column of the panel's first
+  int32_t count;          // 1..16 columns are stored
+  int32_t max_code;       // bound on |weight|
+  const int32_t* sums;    // [16] sum of each column's weights, for the zero point
+  const float* scale;     // [16]
+  const float* bias;      // [16]
+};
+
+struct GemmInput {
+  const uint8_t* codes;  // [rows][stride]; bytes from K up to a multiple of 4 are 0 unless the weights there are
+  int64_t stride;
+  int32_t rows;
+  const float* scale;         // [rows]
+  const int32_t* zero_point;  // [rows]
+};
+
+enum class GemmOutputKind {
+  kSums,    // int32, zero point subtracted
+  kFloats,  // fma(sum, scale_row * scale_column, bias)
+  kCodes,   // the float quantized to one byte
+};
+
+struct GemmOutput {
+  GemmOutputKind kind;
+  void* data;      // [rows][stride]
+  int64_t stride;  // in elements
+  Quantizer quantizer;
+};
+
+using GemmFn = void(const GemmInput& input, const Panel* panels, int panel_count, const GemmOutput& output);
+
+namespace scalar {
+GemmFn gemm;
+}
+namespace avx2 {
+GemmFn gemm;
+}
+namespace avx_vnni {
+GemmFn gemm;
+}
+namespace avx_vnni_evex {
+GemmFn gemm;
+}
+namespace avx512_vnni {
+GemmFn gemm;
+}
+
+}  // namespace bitbert
