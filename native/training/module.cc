@@ -1,0 +1,96 @@
+// bitbert._training: the passes of kernels.h over arrays, for bitbert/quantizers/fused.py.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <stdexcept>
+
+#include "training/kernels.h"
+#include "training/parallel.h"
+
+namespace nb = nanobind;
+namespace bt = bitbert::training;
+
+namespace {
+
+template <typename T>
+using Matrix = nb::ndarray<T, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Vector = nb::ndarray<T, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
+
+// Columns that one thread takes at a time: inputs and outputs of a chunk stay in the L1 cache.
+constexpr std::size_t kChunk = 4096;
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+bt::Grid grid_of_row(const Vector<const float>& inverse_scale, std::size_t row, float low, float high) {
+  return {inverse_scale.data()[inverse_scale.shape(0) == 1 ? 0 : row], low, high};
+}
+
+// Calls work(row, first column, columns, chunk number) for all chunks of a matrix.
+template <typename Work>
+void for_chunks(std::size_t rows, std::size_t columns, const Work& work) {
+  const std::size_t per_row = (columns + kChunk - 1) / kChunk;
+  nb::gil_scoped_release release;
+  bt::parallel_for(rows * per_row, [&](std::size_t i) {
+    const std::size_t row = i / per_row, first = i % per_row * kChunk;
+    work(row, first, std::min(kChunk, columns - first), i);
+  });
+}
+
+void quantize(Matrix<const float> x, Vector<const float> inverse_scale, float low, float high,
+              Matrix<std::uint16_t> codes) {
+  const std::size_t rows = x.shape(0), columns = x.shape(1);
+  require(codes.shape(0) == rows && codes.shape(1) == columns, "codes must have the shape of x");
+  require(inverse_scale.shape(0) == 1 || inverse_scale.shape(0) == rows, "one scale, or one per row");
+  for_chunks(rows, columns, [&](std::size_t row, std::size_t first, std::size_t n, std::size_t) {
+    const std::size_t at = row * columns + first;
+    bt::kernels().quantize(x.data() + at, grid_of_row(inverse_scale, row, low, high), codes.data() + at, n);
+  });
+}
+
+void quantize_backward(Matrix<const float> x, Matrix<const std::uint16_t> grad, Vector<const float> inverse_scale,
+                       float low, float high, bool clip, Matrix<float> grad_x, Matrix<float> grad_scale) {
+  const std::size_t rows = x.shape(0), columns = x.shape(1);
+  require(grad.shape(0) == rows && grad.shape(1) == columns, "grad must have the shape of x");
+  require(grad_x.shape(0) == rows && grad_x.shape(1) == columns, "grad_x must have the shape of x");
+  require(inverse_scale.shape(0) == 1 || inverse_scale.shape(0) == rows, "one scale, or one per row");
+  require(grad_scale.shape(0) == rows && grad_scale.shape(1) == (columns + kChunk - 1) / kChunk,
+          "grad_scale must have a place for each chunk");
+  for_chunks(rows, columns, [&](std::size_t row, std::size_t first, std::size_t n, std::size_t chunk) {
+    const std::size_t at = row * columns + first;
+    grad_scale.data()[chunk] =
+        bt::kernels().quantize_backward(x.data() + at, grad.data() + at, grid_of_row(inverse_scale, row, low, high),
+                                        clip, grad_x.data() + at, n);
+  });
+}
+
+void scale_and_shift(Matrix<const std::uint16_t> sums, Vector<const float> scale, Vector<const float> bias,
+                     Matrix<float> y) {
+  const std::size_t rows = sums.shape(0), columns = sums.shape(1);
+  require(y.shape(0) == rows && y.shape(1) == columns, "y must have the shape of sums");
+  require(scale.shape(0) == columns && bias.shape(0) == columns, "one scale and one bias per column");
+  const std::size_t block = std::max<std::size_t>(1, kChunk / std::max<std::size_t>(1, columns));
+  nb::gil_scoped_release release;
+  bt::parallel_for((rows + block - 1) / block, [&](std::size_t i) {
+    for (std::size_t row = i * block; row < std::min(rows, (i + 1) * block); ++row)
+      bt::kernels().scale_and_shift(sums.data() + row * columns, scale.data(), bias.data(), y.data() + row * columns,
+                                    columns);
+  });
+}
+
+}  // namespace
+
+NB_MODULE(_training, m) {
+  m.attr("CHUNK") = kChunk;
+  m.def("set_thread_pool", [](std::uintptr_t address, unsigned threads) {
+    bt::set_thread_pool(reinterpret_cast<void*>(address), threads);
+  });
+  m.def("quantize", &quantize, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg(),
+        nb::arg().noconvert());
+  m.def("quantize_backward", &quantize_backward);
+  m.def("scale_and_shift", &scale_and_shift);
+}
