@@ -88,19 +88,20 @@ class Engine:
         output: str = "logits",
         threads: int | None = None,
     ) -> Floats:
-        """Run B sequences of int32 token ids, T tokens in all; token types are 0 unless given.
+        """Run B >= 1 sequences of int32 token ids, T tokens in all; token types are 0 unless given.
 
         `output`: `hidden` (T, H), `pooled` (B, H), `mean` over tokens (B, H), or `logits` (B, labels), for a token head
         (T, labels).
         """
         offsets = np.cumsum([0, *map(len, ids)], dtype=np.int64)
-        flat = _concatenated(ids)
-        types = np.zeros_like(flat) if token_types is None else _concatenated(token_types)
+        flat = np.concatenate(ids)
+        types = np.zeros_like(flat) if token_types is None else np.concatenate(token_types)
         return self._encoder.forward(flat, types, offsets, output, threads or default_threads())
 
-
-def _concatenated(arrays: Sequence[Ids]) -> Ids:
-    return np.concatenate([np.empty(0, np.int32), *arrays]).astype(np.int32)
+    def trace(self, ids: Ids, token_types: Ids | None = None) -> dict[str, NDArray[Any]]:
+        """Every intermediate of one sequence by name, as `bitbert.runtime.reference.Output.trace` has them; slow."""
+        types = np.zeros_like(ids) if token_types is None else token_types
+        return self._encoder.trace(ids, types)
 
 
 def _activations(architecture: Architecture) -> list[str]:

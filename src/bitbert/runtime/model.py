@@ -118,7 +118,7 @@ class Model:
 
 def _first_tokens(hidden: Floats, ids: list[Ids]) -> Floats:
     """(all tokens, H) -> (texts, H)."""
-    return hidden[np.cumsum([0, *map(len, ids[:-1])])]
+    return np.take(hidden, np.cumsum([0, *map(len, ids[:-1])]), axis=0)
 
 
 def _labels(config: Mapping[str, Any], count: int) -> list[str]:
