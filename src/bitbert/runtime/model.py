@@ -40,6 +40,8 @@ def load(
     texts are cut at `max_length` tokens (default: as many as the model has positions). Raises `CheckpointError` for a
     directory that is missing, damaged or of a newer format, `InstructionSetError` for an `isa` that cannot run here.
     """
+    if threads is not None and threads < 1:
+        raise ModelError(f"threads must be 1 or more, not {threads}")
     model = read(directory)
     tokenizer = Tokenizer(Path(directory), Architecture.from_config(model.config), max_length)
     return Model(model, tokenizer, Engine(model, isa), threads or default_threads())
@@ -98,6 +100,8 @@ class Model:
 
     def _run(self, texts: Iterable[Text], output: str, batch_size: int) -> Floats:
         """One row a text, in order; run in batches of similar length, which keeps all threads busy to the end."""
+        if batch_size < 1:
+            raise ModelError(f"batch_size must be 1 or more, not {batch_size}")
         ids, types = self.tokenizer.encode(texts)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)
         architecture = self.engine.architecture
