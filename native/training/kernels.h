@@ -1,5 +1,6 @@
-// Element-wise passes of the fake-quantized training graph, each fused into one sweep over memory. Training on a CPU is bound by
-// such sweeps: done with tensor operations, the backward pass of one quantizer reads and writes its tensor about ten times.
+// Element-wise passes of the fake-quantized training graph, each fused into one sweep over memory. Training on a CPU is
+// bound by such sweeps: done with tensor operations, the backward pass of one quantizer reads and writes its tensor
+// about ten times.
 //
 // Not part of the engine; a rounding here is that of docs/numerics.md ("Quantize"), so codes are the engine's.
 #pragma once

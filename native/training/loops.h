@@ -1,5 +1,6 @@
-// The loops behind kernels.h, compiled once per instruction set: the compiler vectorizes them, there is nothing to write by
-// hand. The including file opens the namespace, so that no two translation units share code built with different flags.
+// The loops behind kernels.h, compiled once per instruction set: the compiler vectorizes them, there is nothing to
+// write by hand. The including file opens the namespace, so that no two translation units share code built with
+// different flags.
 //
 // Sums run in 16 lanes, so that they do not depend on the width of the vectors.
 

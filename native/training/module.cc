@@ -62,9 +62,8 @@ void quantize_backward(Matrix<const float> x, Matrix<const std::uint16_t> grad, 
           "grad_scale must have a place for each chunk");
   for_chunks(rows, columns, [&](std::size_t row, std::size_t first, std::size_t n, std::size_t chunk) {
     const std::size_t at = row * columns + first;
-    grad_scale.data()[chunk] =
-        bt::kernels().quantize_backward(x.data() + at, grad.data() + at, grid_of_row(inverse_scale, row, low, high),
-                                        clip, grad_x.data() + at, n);
+    grad_scale.data()[chunk] = bt::kernels().quantize_backward(
+        x.data() + at, grad.data() + at, grid_of_row(inverse_scale, row, low, high), clip, grad_x.data() + at, n);
   });
 }
 

@@ -1,8 +1,8 @@
 // Loops over chunks of work on the OpenMP threads of whoever loaded us.
 //
-// torch keeps a pool of OpenMP threads that go on spinning for a while after each of its operations. A pool of our own would fight
-// with them for the same cores, so work is handed to that very pool, through the address of its GOMP_parallel (the entry point that GCC
-// and LLVM runtimes share). Without one, everything runs on the calling thread.
+// torch keeps a pool of OpenMP threads that go on spinning for a while after each of its operations. A pool of our own
+// would fight with them for the same cores, so work is handed to that very pool, through the address of its
+// GOMP_parallel (the entry point that GCC and LLVM runtimes share). Without one, everything runs on the calling thread.
 #pragma once
 
 #include <cstddef>

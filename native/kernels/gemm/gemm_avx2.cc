@@ -1,0 +1,111 @@
+// gemm with AVX2: blocks of 3 rows by one panel.
+//
+// vpmaddubsw, which multiplies bytes, adds two products in 16 bits: 2 * 255 * 127 would saturate. So bytes are widened
+// to 16 bits and multiplied by vpmaddwd, which adds in 32 bits and is exact. Weights of up to 4 bits are bounded by 7:
+// there the 16-bit sums cannot saturate, twice as many products fit an instruction, and they are widened every few
+// groups.
+#include "kernels/lanes/avx2.h"
+//
+#include "kernels/gemm/epilogue_lanes.h"
+
+namespace bitbert::avx2 {
+namespace {
+
+constexpr int kMostRows = 3;
+constexpr int kNarrowBound = 7;
+
+// Groups that 16 bits hold: each adds two products of at most 255 * 7 to a lane.
+constexpr int kNarrowGroups = 32767 / (2 * 255 * kNarrowBound);
+static_assert(kNarrowGroups == 9);
+
+BITBERT_INLINE const __m256i* group_of(const Panel& panel, int g) {
+  return reinterpret_cast<const __m256i*>(panel.weights + int64_t{g} * kGroupBytes);
+}
+
+// Sums of a row and panel by vpmaddwd: quarter q has columns 4 q .. 4 q + 3, each as two partial sums.
+struct WideSums {
+  __m256i quarters[4];
+
+  BITBERT_INLINE IntLanes total() const {
+    return {in_order(_mm256_hadd_epi32(quarters[0], quarters[1])),
+            in_order(_mm256_hadd_epi32(quarters[2], quarters[3]))};
+  }
+
+  // Horizontal adding works within 128 bits and leaves columns 0 1 4 5 | 2 3 6 7.
+  static BITBERT_INLINE __m256i in_order(__m256i x) { return _mm256_permute4x64_epi64(x, 0xd8); }
+};
+
+template <int kRows>
+struct WideBlock {
+  static void run(const GemmInput& in, int first, const Panel* panel, const GemmOutput& out) {
+    WideSums sums[kRows] = {};
+    const uint8_t* rows = in.codes + first * in.stride;
+    for (int g = 0; g < panel->groups; ++g) {
+      __m256i codes[kRows];
+#pragma GCC unroll 3
+      for (int r = 0; r < kRows; ++r) {
+        codes[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(load_group(rows + r * in.stride + kGroup * g)));
+      }
+      const auto* weights = reinterpret_cast<const __m128i*>(group_of(*panel, g));
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) {
+        const __m256i quarter = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights + q));
+#pragma GCC unroll 3
+        for (int r = 0; r < kRows; ++r) {
+          __m256i& sum = sums[r].quarters[q];
+          sum = _mm256_add_epi32(sum, _mm256_madd_epi16(codes[r], quarter));
+        }
+      }
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < kRows; ++r) finish(sums[r].total(), in, first + r, *panel, out);
+  }
+};
+
+// Adds pairs of 16-bit sums to the 32-bit ones.
+BITBERT_INLINE __m256i widen(__m256i sum, __m256i narrow) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)));
+}
+
+template <int kRows>
+struct NarrowBlock {
+  static void run(const GemmInput& in, int first, const Panel* panel, const GemmOutput& out) {
+    IntLanes sums[kRows];
+#pragma GCC unroll 3
+    for (int r = 0; r < kRows; ++r) sums[r] = splat(0);
+    const uint8_t* rows = in.codes + first * in.stride;
+    for (int g = 0; g < panel->groups;) {
+      IntLanes narrow[kRows];
+#pragma GCC unroll 3
+      for (int r = 0; r < kRows; ++r) narrow[r] = splat(0);
+      const int stop = g + kNarrowGroups < panel->groups ? g + kNarrowGroups : panel->groups;
+      for (; g < stop; ++g) {
+        const __m256i lo = _mm256_loadu_si256(group_of(*panel, g)), hi = _mm256_loadu_si256(group_of(*panel, g) + 1);
+#pragma GCC unroll 3
+        for (int r = 0; r < kRows; ++r) {
+          const __m256i codes = _mm256_set1_epi32(load_group(rows + r * in.stride + kGroup * g));
+          narrow[r].lo = _mm256_add_epi16(narrow[r].lo, _mm256_maddubs_epi16(codes, lo));
+          narrow[r].hi = _mm256_add_epi16(narrow[r].hi, _mm256_maddubs_epi16(codes, hi));
+        }
+      }
+#pragma GCC unroll 3
+      for (int r = 0; r < kRows; ++r) sums[r] = {widen(sums[r].lo, narrow[r].lo), widen(sums[r].hi, narrow[r].hi)};
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < kRows; ++r) finish(sums[r], in, first + r, *panel, out);
+  }
+};
+
+}  // namespace
+
+void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmOutput& out) {
+  for (const Panel* panel = panels; panel < panels + panel_count; ++panel) {
+    if (panel->max_code <= kNarrowBound) {
+      for_row_blocks<NarrowBlock, kMostRows>(in, panel, out);
+    } else {
+      for_row_blocks<WideBlock, kMostRows>(in, panel, out);
+    }
+  }
+}
+
+}  // namespace bitbert::avx2
