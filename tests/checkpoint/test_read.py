@@ -1,11 +1,17 @@
 """Reading: every way in which a directory can be wrong is one clear line that names the file, and the tensor."""
 
+import contextlib
+import functools
 import json
 import re
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bitbert.checkpoint import read, write
 from bitbert.checkpoint.header import DTYPES, digest
@@ -316,6 +322,40 @@ def test_unknown_packing(directory):
 def test_quantization_config(directory, change, message):
     edit_config(directory, lambda config: change(config["quantization_config"]))
     refused(directory, message, "config.json")
+
+
+def values(tree, path=()):
+    """The path of every value in a JSON tree."""
+    yield path
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        yield from values(value, (*path, key))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_value_in_the_config_or_header_is_read_or_refused(pristine, data):
+    """Whatever JSON stands anywhere, the answer is a model or a `CheckpointError`, never another exception."""
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = shutil.copytree(pristine, Path(scratch) / "model")
+        header, tensors = split(directory)
+        tree = data.draw(st.sampled_from([json.loads((directory / "config.json").read_text()), header]))
+        *path, last = data.draw(st.sampled_from(list(values(tree))[1:]))
+        parent = functools.reduce(lambda node, key: node[key], path, tree)
+        parent[last] = data.draw(JSON)
+        if tree is header:
+            join(directory, header, tensors)
+        else:
+            (directory / "config.json").write_text(json.dumps(tree))
+        with contextlib.suppress(CheckpointError):
+            read(directory)
 
 
 def test_config_without_quantization(directory):

@@ -156,6 +156,16 @@ def test_without_atomic_exchange_the_old_directory_steps_aside(tmp_path, monkeyp
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_a_file_system_without_locks_can_be_written(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    (tmp_path / ".model.0.tmp").mkdir()  # perhaps still being written: without locks, nobody knows
+    assert_equal(read(write(random_model(), tmp_path / "model")), random_model())
+    assert sorted(os.listdir(tmp_path)) == [".model.0.tmp", "model"]
+
+
 def test_overwriting_leaves_no_moment_without_a_model(tmp_path):
     path = write(random_model(seed=0), tmp_path / "model")
     done, failures = threading.Event(), []

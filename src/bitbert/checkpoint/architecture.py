@@ -6,7 +6,6 @@ may come from a hostile file, so every value is checked here, before anything is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -127,9 +126,9 @@ class Architecture:
 def _architecture_name(config: Mapping[str, Any]) -> str:
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    if name not in _KNOWN:
+    if not isinstance(name, str) or name not in _KNOWN:
         raise CheckpointError(f"architecture {name!r} is not supported, expected one of: {', '.join(_KNOWN)}")
-    return str(name)
+    return name
 
 
 def _size(config: Mapping[str, Any], name: str, limit: int) -> int:
@@ -141,7 +140,7 @@ def _size(config: Mapping[str, Any], name: str, limit: int) -> int:
 
 def _epsilon(config: Mapping[str, Any]) -> float:
     value = config.get("layer_norm_eps")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 or not math.isfinite(value):
+    if not isinstance(value, int | float) or not 0 < value < 1:
         raise CheckpointError(f"layer_norm_eps must be a number between 0 and 1, not {value!r}")
     return float(value)
 
@@ -157,17 +156,18 @@ def _check_plain_encoder(config: Mapping[str, Any]) -> None:
     for name in ("is_decoder", "add_cross_attention"):
         if config.get(name):
             raise CheckpointError(f"{name} is set, but only plain encoders are supported")
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise CheckpointError(
-            f"position_embedding_type {config['position_embedding_type']!r} is not supported, expected 'absolute'"
-        )
+    position = config.get("position_embedding_type")
+    if position not in (None, "absolute"):
+        raise CheckpointError(f"position_embedding_type {position!r} is not supported, expected 'absolute'")
 
 
 def _num_labels(config: Mapping[str, Any], head_name: str) -> int:
     """Labels of the head: as many as `id2label` lists; Hugging Face leaves it out when there are two."""
     if not head_name:
         return 0
-    labels = config.get("id2label", {"0": "", "1": ""})
+    labels = config.get("id2label")
+    if labels is None:
+        return 2
     if not isinstance(labels, Mapping) or not 0 < len(labels) <= _MAX_LABELS:
         raise CheckpointError(f"id2label must be an object of 1 to {_MAX_LABELS} labels")
     if {str(key) for key in labels} != {str(i) for i in range(len(labels))}:

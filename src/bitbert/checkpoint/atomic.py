@@ -48,19 +48,27 @@ def new_directory(target: Path, *, replace: bool) -> Iterator[Path]:
 
 def _remove_stale(target: Path) -> None:
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        with suppress(OSError), _lock(stale):  # one that is still being written is locked, and left alone
-            shutil.rmtree(stale)
+        with suppress(OSError), _lock(stale) as locked:  # one that is still being written cannot be locked
+            if locked:
+                shutil.rmtree(stale)
 
 
 @contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, which ends with the process; raises `BlockingIOError` if another one has it."""
+def _lock(directory: Path) -> Iterator[bool]:
+    """Try to hold the directory's lock, which ends with the process; some network file systems have no locks at all."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield _locked(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _move(directory: Path, target: Path, replace: bool) -> None:

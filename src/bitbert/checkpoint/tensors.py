@@ -63,11 +63,12 @@ def from_tensors(
 
 def check_layout(found: Layout, expected: Layout) -> None:
     """Raise `CheckpointError` for the first tensor that is missing, unexpected, or of a wrong dtype or shape."""
-    for name in expected.keys() - found.keys():
-        raise CheckpointError(f"{name} is missing: config and spec call for it")
-    for name in found.keys() - expected.keys():
-        raise CheckpointError(f"{name} is not a tensor that config and spec call for")
+    for name in found:
+        if name not in expected:
+            raise CheckpointError(f"{name} is not a tensor that config and spec call for")
     for name, (dtype, shape) in expected.items():
+        if name not in found:
+            raise CheckpointError(f"{name} is missing: config and spec call for it")
         if found[name] != (dtype, shape):
             raise CheckpointError(f"{name} is {found[name][0]} {list(found[name][1])}, expected {dtype} {list(shape)}")
 

@@ -31,12 +31,12 @@ def write(
     report: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write `model` to `directory`, with `files` (tokenizer, model card) beside it by name, and `report` as
-    `report.json`.
+    """Write `model` to `directory` and return its absolute path.
 
-    Leftovers are rounded to the dtype of the spec. Raises `CheckpointError`, and changes nothing, if the model could
-    not be read back, if `directory` exists (with `overwrite`: if it is anything but a bitbert or empty directory), or
-    if the disk is full. Returns the absolute path of the directory.
+    `files` (tokenizer, model card) go beside the model by name, `report` becomes `report.json`. Leftovers are rounded
+    to the dtype of the spec. Raises `SpecError` or `CheckpointError`, and changes nothing, if the model could not be
+    read back, if `directory` exists (with `overwrite`: if it is anything but a bitbert or empty directory), or if the
+    disk is full.
     """
     target = Path(os.path.abspath(directory))
     _check_target(target, overwrite)

@@ -127,7 +127,7 @@ def _first_tokens(hidden: Floats, ids: list[Ids]) -> Floats:
 
 def _labels(config: Mapping[str, Any], count: int) -> list[str]:
     """Names of the labels by number, as Hugging Face calls those that have none."""
-    names = {int(key): str(value) for key, value in config.get("id2label", {}).items()}
+    names = {int(key): str(value) for key, value in (config.get("id2label") or {}).items()}
     return [names.get(i, f"LABEL_{i}") for i in range(count)]
 
 
