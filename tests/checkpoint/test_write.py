@@ -79,6 +79,11 @@ def test_files_and_report_stand_beside_the_model(tmp_path):
     assert json.loads((path / "report.json").read_text()) == {"seed": 1}
 
 
+def test_a_figure_that_is_not_finite_is_null_in_the_report(tmp_path):
+    path = write(random_model(), tmp_path / "model", report={"splits": [{"pearson": float("nan"), "texts": 3}]})
+    assert json.loads((path / "report.json").read_text()) == {"splits": [{"pearson": None, "texts": 3}]}
+
+
 def test_writing_the_same_model_twice_gives_the_same_bytes(tmp_path):
     one, other = (write(random_model(), tmp_path / name) for name in "ab")
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()

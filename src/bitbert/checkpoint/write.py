@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def write(
     contents: dict[str, list[bytes | memoryview]] = {
         TENSORS: _tensor_chunks(model),
         CONFIG: [_config(model)],
-        REPORT: [_json(report or {})],
+        REPORT: [_json(_finite(report or {}))],
     }
     for name, content in (files or {}).items():
         _check_name(name)
@@ -83,6 +84,15 @@ def _config(model: PackedModel) -> bytes:
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    """Plain data with null for what JSON has no number for, such as the correlation of a constant."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tensor_chunks(model: PackedModel) -> list[bytes | memoryview]:

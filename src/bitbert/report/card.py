@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bitbert.checkpoint import Architecture, PackedModel
-from bitbert.spec import ACTIVATION_KINDS, WEIGHT_KINDS, tensor_kind
+from bitbert.spec import activation_names, tensor_kind
 
 MIB = 2**20
 _PIPELINES = {
@@ -57,15 +57,13 @@ def _loading(model: PackedModel) -> str:
 
 def _bits(model: PackedModel) -> str:
     """Which kinds of tensors have how many bits, as they are in this model, overrides included."""
-    weights = {kind: set[int]() for kind in WEIGHT_KINDS}
+    architecture = Architecture.from_config(model.config)
+    widths: dict[str, set[int | None]] = {}
     for name, weight in model.weights.items():
-        weights[tensor_kind(name)] |= {int(bits) for bits in weight.group_bits()}
-    rows = [f"| {_words(kind)} | {_widths(bits)} |" for kind, bits in weights.items() if bits]
-    activations = {kind: model.spec.activations[kind].bits for kind in ACTIVATION_KINDS}
-    rows += [
-        f"| {_words(kind)} (activation) | {'float' if bits is None else bits} |" for kind, bits in activations.items()
-    ]
-    return _table("Bits", "| tensor | bits |", rows)
+        widths.setdefault(_words(name), set()).update(map(int, weight.group_bits()))
+    for name in activation_names(architecture.num_hidden_layers, architecture.pooler):
+        widths.setdefault(f"{_words(name)} (activation)", set()).add(model.spec.activation(name).bits)
+    return _table("Bits", "| tensor | bits |", [f"| {words} | {_widths(bits)} |" for words, bits in widths.items()])
 
 
 def _sizes(report: Mapping[str, Any]) -> str:
@@ -84,10 +82,10 @@ def _scores(report: Mapping[str, Any]) -> str:
     """One line for each split and metric, beside the float32 model."""
     rows = []
     for split, ours in report.get("splits", {}).items():
+        float32 = ours.get("float32", {})
         for metric in (key for key in ours if key not in _NOT_METRICS):
-            rows.append(
-                f"| {split} | {ours['texts']} | {metric} | {ours[metric]:.2f} | {ours['float32'][metric]:.2f} |"
-            )
+            stock = f"{float32[metric]:.2f}" if metric in float32 else "not measured"
+            rows.append(f"| {split} | {ours['texts']} | {metric} | {ours[metric]:.2f} | {stock} |")
     note = "In points, measured through the engine that serves the model; float32 is the model that it was made from."
     return _table("Accuracy", "| split | texts | metric | this model | float32 |", rows, note)
 
@@ -110,9 +108,10 @@ def _table(title: str, header: str, rows: Iterable[str], note: str = "") -> str:
     return "\n".join([f"## {title}", "", *([note, ""] if note else []), header, rule, *rows]) if rows else ""
 
 
-def _widths(bits: set[int]) -> str:
-    return ", ".join("pruned" if width == 0 else str(width) for width in sorted(bits, reverse=True))
+def _widths(bits: set[int | None]) -> str:
+    words = {0: "pruned", None: "float"}
+    return ", ".join(words.get(width, str(width)) for width in sorted(bits, key=lambda b: -(b or 0)))
 
 
-def _words(kind: str) -> str:
-    return kind.replace("_", " ")
+def _words(name: str) -> str:
+    return tensor_kind(name).replace("_", " ")
