@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/lanes/loop.h"
 #include "kernels/rowops/quantize_lanes.h"
 
 namespace bitbert {

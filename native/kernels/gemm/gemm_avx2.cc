@@ -38,27 +38,25 @@ struct WideSums {
 template <int kRows>
 struct WideBlock {
   static void run(const GemmInput& in, int first, const Panel* panel, const GemmOutput& out) {
-    WideSums sums[kRows] = {};
+    WideSums sums[kRows];
+    unroll<kRows>(
+        [&](auto r) { unroll<4>([&](auto q) { sums[r.value].quarters[q.value] = _mm256_setzero_si256(); }); });
     const uint8_t* rows = in.codes + first * in.stride;
     for (int g = 0; g < panel->groups; ++g) {
       __m256i codes[kRows];
-#pragma GCC unroll 3
-      for (int r = 0; r < kRows; ++r) {
-        codes[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(load_group(rows + r * in.stride + kGroup * g)));
-      }
+      unroll<kRows>([&](auto r) {
+        codes[r.value] = _mm256_cvtepu8_epi16(_mm_set1_epi32(load_group(rows + r.value * in.stride + kGroup * g)));
+      });
       const auto* weights = reinterpret_cast<const __m128i*>(group_of(*panel, g));
-#pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) {
-        const __m256i quarter = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights + q));
-#pragma GCC unroll 3
-        for (int r = 0; r < kRows; ++r) {
-          __m256i& sum = sums[r].quarters[q];
-          sum = _mm256_add_epi32(sum, _mm256_madd_epi16(codes[r], quarter));
-        }
-      }
+      unroll<4>([&](auto q) {
+        const __m256i quarter = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights + q.value));
+        unroll<kRows>([&](auto r) {
+          __m256i& sum = sums[r.value].quarters[q.value];
+          sum = _mm256_add_epi32(sum, _mm256_madd_epi16(codes[r.value], quarter));
+        });
+      });
     }
-#pragma GCC unroll 3
-    for (int r = 0; r < kRows; ++r) finish(sums[r].total(), in, first + r, *panel, out);
+    unroll<kRows>([&](auto r) { finish(sums[r.value].total(), in, first + r.value, *panel, out); });
   }
 };
 
@@ -71,28 +69,31 @@ template <int kRows>
 struct NarrowBlock {
   static void run(const GemmInput& in, int first, const Panel* panel, const GemmOutput& out) {
     IntLanes sums[kRows];
-#pragma GCC unroll 3
-    for (int r = 0; r < kRows; ++r) sums[r] = splat(0);
-    const uint8_t* rows = in.codes + first * in.stride;
-    for (int g = 0; g < panel->groups;) {
-      IntLanes narrow[kRows];
-#pragma GCC unroll 3
-      for (int r = 0; r < kRows; ++r) narrow[r] = splat(0);
+    unroll<kRows>([&](auto r) { sums[r.value] = splat(0); });
+    for (int g = 0; g < panel->groups; g += kNarrowGroups) {
       const int stop = g + kNarrowGroups < panel->groups ? g + kNarrowGroups : panel->groups;
-      for (; g < stop; ++g) {
-        const __m256i lo = _mm256_loadu_si256(group_of(*panel, g)), hi = _mm256_loadu_si256(group_of(*panel, g) + 1);
-#pragma GCC unroll 3
-        for (int r = 0; r < kRows; ++r) {
-          const __m256i codes = _mm256_set1_epi32(load_group(rows + r * in.stride + kGroup * g));
-          narrow[r].lo = _mm256_add_epi16(narrow[r].lo, _mm256_maddubs_epi16(codes, lo));
-          narrow[r].hi = _mm256_add_epi16(narrow[r].hi, _mm256_maddubs_epi16(codes, hi));
-        }
-      }
-#pragma GCC unroll 3
-      for (int r = 0; r < kRows; ++r) sums[r] = {widen(sums[r].lo, narrow[r].lo), widen(sums[r].hi, narrow[r].hi)};
+      add_groups(in.codes + first * in.stride, in.stride, *panel, g, stop, sums);
     }
-#pragma GCC unroll 3
-    for (int r = 0; r < kRows; ++r) finish(sums[r], in, first + r, *panel, out);
+    unroll<kRows>([&](auto r) { finish(sums[r.value], in, first + r.value, *panel, out); });
+  }
+
+  // At most kNarrowGroups groups, in 16 bits, then added to the sums.
+  static BITBERT_INLINE void add_groups(const uint8_t* rows, int64_t stride, const Panel& panel, int g, int stop,
+                                        IntLanes (&sums)[kRows]) {
+    IntLanes narrow[kRows];
+    unroll<kRows>([&](auto r) { narrow[r.value] = splat(0); });
+    for (; g < stop; ++g) {
+      const __m256i lo = _mm256_loadu_si256(group_of(panel, g)), hi = _mm256_loadu_si256(group_of(panel, g) + 1);
+      unroll<kRows>([&](auto r) {
+        const __m256i codes = _mm256_set1_epi32(load_group(rows + r.value * stride + kGroup * g));
+        IntLanes& sum = narrow[r.value];
+        sum = {_mm256_add_epi16(sum.lo, _mm256_maddubs_epi16(codes, lo)),
+               _mm256_add_epi16(sum.hi, _mm256_maddubs_epi16(codes, hi))};
+      });
+    }
+    unroll<kRows>([&](auto r) {
+      sums[r.value] = {widen(sums[r.value].lo, narrow[r.value].lo), widen(sums[r.value].hi, narrow[r.value].hi)};
+    });
   }
 };
 

@@ -14,29 +14,26 @@ constexpr int kMostRows = 12;
 
 template <int kRows, int kPanels>
 void multiply(const GemmInput& in, int first, const Panel* panels, const GemmOutput& out) {
-  __m512i sums[kRows][kPanels];
-#pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int p = 0; p < kPanels; ++p) sums[r][p] = _mm512_setzero_si512();
-  }
+  IntLanes sums[kRows][kPanels];
+  unroll<kRows>([&](auto r) { unroll<kPanels>([&](auto p) { sums[r.value][p.value] = splat(0); }); });
   const uint8_t* rows = in.codes + first * in.stride;
-  const int groups = panels[0].groups;
-  for (int g = 0; g < groups; ++g) {
+  const int64_t bytes = int64_t{panels[0].groups} * kGroup;
+  for (int64_t k = 0; k < bytes; k += kGroup) {
     __m512i weights[kPanels];
-#pragma GCC unroll 2
-    for (int p = 0; p < kPanels; ++p) weights[p] = _mm512_loadu_si512(panels[p].weights + int64_t{g} * kGroupBytes);
-#pragma GCC unroll 12
-    for (int r = 0; r < kRows; ++r) {
-      const __m512i codes = _mm512_set1_epi32(load_group(rows + r * in.stride + kGroup * g));
-#pragma GCC unroll 2
-      for (int p = 0; p < kPanels; ++p) sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], codes, weights[p]);
-    }
+    unroll<kPanels>(
+        [&](auto p) { weights[p.value] = _mm512_loadu_si512(panels[p.value].weights + k * kPanelColumns); });
+    unroll<kRows>([&](auto r) {
+      const __m512i codes = _mm512_set1_epi32(load_group(rows + r.value * in.stride + k));
+      unroll<kPanels>([&](auto p) {
+        __m512i& sum = sums[r.value][p.value].v;
+        sum = _mm512_dpbusd_epi32(sum, codes, weights[p.value]);
+      });
+    });
   }
-#pragma GCC unroll 12
+  IntLanes done[kRows][kPanels];
+  unroll<kRows>([&](auto r) { unroll<kPanels>([&](auto p) { done[r.value][p.value] = sums[r.value][p.value]; }); });
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int p = 0; p < kPanels; ++p) finish(IntLanes{sums[r][p]}, in, first + r, panels[p], out);
+    for (int p = 0; p < kPanels; ++p) finish(done[r][p], in, first + r, panels[p], out);
   }
 }
 

@@ -26,21 +26,18 @@ template <int kRows>
 struct Block {
   static void run(const GemmInput& in, int first, const Panel* panel, const GemmOutput& out) {
     IntLanes sums[kRows];
-#pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) sums[r] = splat(0);
+    unroll<kRows>([&](auto r) { sums[r.value] = splat(0); });
     const uint8_t* rows = in.codes + first * in.stride;
     for (int g = 0; g < panel->groups; ++g) {
       const auto* weights = reinterpret_cast<const __m256i*>(panel->weights + int64_t{g} * kGroupBytes);
       const __m256i lo = _mm256_loadu_si256(weights), hi = _mm256_loadu_si256(weights + 1);
-#pragma GCC unroll 6
-      for (int r = 0; r < kRows; ++r) {
-        const __m256i codes = _mm256_set1_epi32(load_group(rows + r * in.stride + kGroup * g));
-        sums[r].lo = BITBERT_DPBUSD(sums[r].lo, codes, lo);
-        sums[r].hi = BITBERT_DPBUSD(sums[r].hi, codes, hi);
-      }
+      unroll<kRows>([&](auto r) {
+        const __m256i codes = _mm256_set1_epi32(load_group(rows + r.value * in.stride + kGroup * g));
+        IntLanes& sum = sums[r.value];
+        sum = {BITBERT_DPBUSD(sum.lo, codes, lo), BITBERT_DPBUSD(sum.hi, codes, hi)};
+      });
     }
-#pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) finish(sums[r], in, first + r, *panel, out);
+    unroll<kRows>([&](auto r) { finish(sums[r.value], in, first + r.value, *panel, out); });
   }
 };
 
