@@ -42,15 +42,20 @@ class Commands(TyperGroup):
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
         except BitbertError as error:
-            message = str(error)
+            raise _mistake(str(error), ctx.params["debug"]) from None
         except ModuleNotFoundError as error:
             if error.name is None or error.name.split(".")[0] == "bitbert":
                 raise
             message = f"this command needs {error.name}: run pip install 'bitbert[train]'"
-        if ctx.params["debug"]:
-            traceback.print_exc()
-        typer.echo(f"error: {' '.join(message.split())}", err=True)
-        raise typer.Exit(2)
+            raise _mistake(message, ctx.params["debug"]) from None
+
+
+def _mistake(message: str, debug: bool) -> typer.Exit:
+    """Say what the user can mend, on one line; `debug` puts the traceback before it."""
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return typer.Exit(2)
 
 
 app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -141,7 +141,7 @@ def _show_scores(report: dict[str, Any]) -> None:
 
     splits = report.get("splits", {})
     rows = [
-        (split, metric, f"{value:.2f}", f"{scores.get('float32', {}).get(metric, float('nan')):.2f}")
+        (split, metric, f"{value:.2f}", _figure(scores.get("float32", {}).get(metric)))
         for split, scores in splits.items()
         for metric, value in scores.items()
         if isinstance(value, int | float) and metric != "texts"
@@ -151,6 +151,10 @@ def _show_scores(report: dict[str, Any]) -> None:
         return
     typer.echo(f"Measured by recipe {report.get('recipe')} on {report.get('task')}, seed {report.get('seed')}:")
     show(table(("split", "figure", "packed", "float32"), rows))
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _joined(values: Iterable[Any]) -> str:

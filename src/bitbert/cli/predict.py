@@ -87,7 +87,15 @@ def _from_file(file: Path, columns: list[str] | None) -> Iterator[Text]:
         return _zipped([[str(value or "") for value in column] for column in table.values()])
     if not file.is_file():
         raise DataError(f"{file}: no such file")
-    return _from_lines(file.open(encoding="utf-8-sig"), columns, str(file))
+    return _from_lines(_lines(file), columns, str(file))
+
+
+def _lines(file: Path) -> Iterator[str]:
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            yield from lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: {error}") from None
 
 
 def _from_lines(lines: Iterable[str], columns: list[str] | None, where: str) -> Iterator[Text]:

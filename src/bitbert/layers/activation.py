@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bitbert.layers.product import dequantize
+from bitbert.layers.product import dequantize, gemm_dtype
 from bitbert.quantizers import ActivationQuantizer
 
 
@@ -18,5 +18,5 @@ class QuantActivation(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Element-wise."""
-        output: Tensor = self.function(dequantize(self.input_quantizer(input)))
+        output: Tensor = self.function(dequantize(self.input_quantizer(input, gemm_dtype(input))))
         return output

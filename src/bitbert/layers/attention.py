@@ -44,9 +44,14 @@ def attention(
 
 def _quantize(module: nn.Module, operand: str, x: Tensor) -> Quantized:
     quantizers = getattr(module, "operand_quantizers", None)
-    dtype = gemm_dtype(x)
-    quantized: Quantized = as_codes(x, dtype) if quantizers is None else quantizers[operand](x, dtype)
-    return quantized
+    if quantizers is None:
+        return as_codes(x, gemm_dtype(x))
+    if operand == "probs":
+        probs: Quantized = quantizers[operand](x, gemm_dtype(x))
+        return probs
+    # Q, K and V come as transposed views of (B, T, H, D); quantizing that lets the pass run over contiguous memory.
+    heads_last: Quantized = quantizers[operand](x.transpose(1, 2), gemm_dtype(x))
+    return heads_last.transpose(1, 2)
 
 
 def register() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bitbert.layers.product import dequantize
+from bitbert.layers.product import dequantize, gemm_dtype
 from bitbert.quantizers import WeightQuantizer
 
 
@@ -20,4 +20,4 @@ class QuantEmbedding(nn.Embedding):
 
     def forward(self, input: Tensor) -> Tensor:
         """Token ids (...) -> float32 (..., embedding_dim)."""
-        return dequantize(self.weight_quantizer.gather(self.weight, input))
+        return dequantize(self.weight_quantizer.gather(self.weight, input, gemm_dtype(self.weight)))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitbert.quantizers import fused
 from bitbert.quantizers.ste import Quantized
 
 EXACT_FLOAT32 = 2**24  # every integer up to here is a float32
@@ -67,7 +68,11 @@ class _Linear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, x_scale, w, w_scale)
         ctx.has_bias = bias is not None
-        y = integer_matmul(x, w.t(), bound).float() * (x_scale * w_scale.t().squeeze(0))
+        sums = integer_matmul(x, w.t(), bound)
+        scale = x_scale * w_scale.t().squeeze(0)
+        if bias is not None and x_scale.numel() == 1 and fused.applies(bias, sums.dtype):
+            return fused.scale_and_shift(sums, scale.expand_as(bias).contiguous(), bias)
+        y = sums.float() * scale
         return y if bias is None else y.add_(bias)
 
     @staticmethod

@@ -121,7 +121,7 @@ class WeightQuantizer(nn.Module):
         parameters = self.parameters_of(weight, self.units, self.high_of_unit())
         return self._quantized(weight, self.grid(), dtype, [self.units.expand(p) for p in parameters])
 
-    def gather(self, table: Tensor, ids: Tensor) -> Quantized:
+    def gather(self, table: Tensor, ids: Tensor, dtype: torch.dtype = torch.float32) -> Quantized:
         """Rows `ids` (any shape) of an embedding table, quantized; only these rows are touched where that is enough."""
         rows, flat = F.embedding(ids, table).flatten(0, -2), ids.flatten()
         if self.spec.granularity == "row" and not self.learned:
@@ -130,7 +130,7 @@ class WeightQuantizer(nn.Module):
         else:
             whole = [self.units.expand(p) for p in self.parameters_of(table, self.units, self.high_of_unit())]
             parameters = [p if len(p) == 1 else p[flat] for p in whole]
-        codes, scale, bound = self._quantized(rows, self.grid(flat), torch.float32, parameters)
+        codes, scale, bound = self._quantized(rows, self.grid(flat), dtype, parameters)
         scale = scale if len(scale) == 1 else scale.reshape(*ids.shape, 1)
         return Quantized(codes.reshape(*ids.shape, -1), scale, bound)
 

@@ -106,9 +106,9 @@ class LearnedRangeActivation(ActivationQuantizer):
 
 def percentile_ends(x: Tensor) -> tuple[Tensor, Tensor]:
     """The outermost values once `DROPPED_AT_EACH_END` of the sorted ones are dropped at either end."""
-    ordered = x.flatten().float().sort().values
-    dropped = int(DROPPED_AT_EACH_END * len(ordered))
-    return ordered[dropped], ordered[len(ordered) - 1 - dropped]
+    flat = x.flatten().float()
+    dropped = int(DROPPED_AT_EACH_END * len(flat))
+    return flat.kthvalue(dropped + 1).values, flat.kthvalue(len(flat) - dropped).values
 
 
 def percentile(x: Tensor, levels: int) -> Tensor:

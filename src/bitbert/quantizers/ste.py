@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bitbert.quantizers import fused
+
 
 class Quantized(NamedTuple):
     """A tensor as integers times a scale: `value = codes * scale`.
@@ -43,6 +45,16 @@ class Grid(NamedTuple):
     low: float | Tensor
     high: float | Tensor
     mid_rise: bool | Tensor = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every integer between two fixed ends is a code."""
+        return self.mid_rise is False and not isinstance(self.low, Tensor)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """low and high of a plain grid."""
+        return float(self.low), float(self.high)
 
     def nearest(self, t: Tensor) -> Tensor:
         """The code nearest to `t`; halves go to the even one, and 0 to +1 where there is no 0.
@@ -80,6 +92,9 @@ class RoundToGrid(torch.autograd.Function):
         """`x` of any shape, `scale` broadcasting against it; codes in `dtype`."""
         ctx.save_for_backward(x, scale)
         ctx.grid, ctx.clip_gradient, ctx.learned = grid, clip_gradient, learned
+        ctx.fused = fused.applies(x, dtype) and grid.is_plain and scale_by_row(x, scale)
+        if ctx.fused:
+            return fused.quantize(x, scale.reciprocal(), *grid.ends)
         return grid.nearest(x.float() * scale.reciprocal()).to(dtype)
 
     @staticmethod
@@ -89,6 +104,9 @@ class RoundToGrid(torch.autograd.Function):
         x, scale = ctx.saved_tensors
         if not (ctx.clip_gradient or ctx.learned):
             return grad.to(x.dtype), None, None, None, None, None
+        if ctx.fused:
+            grads_of = fused.quantize_backward(x, grad, scale.reciprocal(), *ctx.grid.ends, ctx.clip_gradient)
+            return *grads_of, None, None, None, None
         grad = grad.float()
         t = x.float() * scale.reciprocal()
         inside = (t >= ctx.grid.low) & (t <= ctx.grid.high)
@@ -132,6 +150,11 @@ class ScaleGradient(torch.autograd.Function):
 def round_to_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
     """`x` as it will be read back from a file that stores it in `dtype`; the gradient passes unchanged."""
     return x + (x.to(dtype).to(x.dtype) - x).detach()
+
+
+def scale_by_row(x: Tensor, scale: Tensor) -> bool:
+    """Whether `scale` is one for all of `x`, or one for each row of a matrix."""
+    return scale.numel() == 1 or (x.dim() == 2 and scale.shape == (len(x), 1))
 
 
 def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 MIB = 2**20
+UNBOUNDED = 1000
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> Table:
@@ -24,12 +25,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str |
 
 
 def show(*tables: Table) -> None:
-    """Print tables to standard output, at full width where it is a file or a pipe."""
-    terminal = Console()
+    """Print tables to standard output; to a file or a pipe at full width, since nobody's window bounds it."""
+    console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
     for one in tables:
-        console = terminal
-        if not sys.stdout.isatty():
-            console = Console(width=max(terminal.width, terminal.measure(one).maximum))
         console.print(one)
 
 

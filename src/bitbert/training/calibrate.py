@@ -22,9 +22,9 @@ def calibrate(model: PreTrainedModel, batches: Iterable[dict[str, Tensor]], sett
     encoder = base_model(model)
     quantizers = list(quantized_activations(encoder).values())
     for weight, weight_quantizer in quantized_weights(encoder).values():
-        if isinstance(weight_quantizer, LearnedRangeWeight):
+        if isinstance(weight_quantizer, LearnedRangeWeight) and weight_quantizer.init != settings.weights:
             weight_quantizer.init = settings.weights
-        weight_quantizer.initialize(weight)
+            weight_quantizer.initialize(weight)
     for quantizer in quantizers:
         if isinstance(quantizer, LearnedRangeActivation):
             quantizer.init = settings.activations
