@@ -26,10 +26,10 @@ int size_of(const Vector<float>& x) {
   return static_cast<int>(x.size());
 }
 
-// A linear layer on codes [rows][columns], laid out with `stride` bytes from row to row.
-class LinearTest {
+// A linear layer and rows of codes to run it on, `stride` bytes apart.
+class LinearCase {
  public:
-  LinearTest(const Matrix<uint8_t>& codes, const Vector<int32_t>& zero_point, const Vector<float>& scale,
+  LinearCase(const Matrix<uint8_t>& codes, const Vector<int32_t>& zero_point, const Vector<float>& scale,
              nb::handle weight, const Vector<float>& bias, int span, int stride)
       : rows_(codes.shape(0)), zero_point_(zero_point), scale_(scale), stride_(stride) {
     const int columns = static_cast<int>(codes.shape(1)), outputs = static_cast<int>(bias.size());
@@ -46,7 +46,7 @@ class LinearTest {
   }
 
   template <class T>
-  nb::ndarray<nb::numpy, T> run(const Kernels& kernels, GemmOutputKind kind, const Quantizer& quantizer) {
+  nb::ndarray<nb::numpy, T> run(const Kernels& kernels, GemmOutputKind kind, const Quantizer& quantizer) const {
     const size_t n = linear_.rows();
     std::vector<T> out(rows_ * n);
     std::vector<int8_t> scratch(linear_.scratch_bytes());
@@ -64,6 +64,14 @@ class LinearTest {
   Linear linear_;
   std::vector<uint8_t> codes_;
 };
+
+auto sums(const Kernels& k, const LinearCase& linear) { return linear.run<int32_t>(k, GemmOutputKind::kSums, {}); }
+
+auto floats(const Kernels& k, const LinearCase& linear) { return linear.run<float>(k, GemmOutputKind::kFloats, {}); }
+
+auto codes(const Kernels& k, const LinearCase& linear, const QuantizerTuple& quantizer) {
+  return linear.run<uint8_t>(k, GemmOutputKind::kCodes, to_quantizer(quantizer));
+}
 
 auto quantize(const Kernels& k, const Vector<float>& x, const QuantizerTuple& quantizer) {
   std::vector<uint8_t> out(x.size());
@@ -132,37 +140,16 @@ auto apply(const Kernels& k, const Vector<float>& x) {
 
 void register_kernels(nb::module_& m) {
   using namespace nb::literals;
+  nb::class_<LinearCase>(m, "LinearCase")
+      .def(nb::init<const Matrix<uint8_t>&, const Vector<int32_t>&, const Vector<float>&, nb::handle,
+                    const Vector<float>&, int, int>(),
+           "codes"_a.noconvert(), "zero_point"_a.noconvert(), "scale"_a.noconvert(), "weight"_a, "bias"_a.noconvert(),
+           "span"_a, "stride"_a);
   nb::class_<Kernels>(m, "Kernels")
       .def_ro("isa", &Kernels::isa)
-      .def(
-          "gemm",
-          [](const Kernels& k, const Matrix<uint8_t>& codes, const Vector<int32_t>& zero_point, nb::handle weight,
-             int rows, int stride) {
-            const std::vector<float> ones(codes.shape(0), 1.0f), zeros(rows);
-            const Vector<float> scale(ones.data(), {ones.size()}), bias(zeros.data(), {zeros.size()});
-            LinearTest test(codes, zero_point, scale, weight, bias, rows, stride);
-            return test.run<int32_t>(k, GemmOutputKind::kSums, {});
-          },
-          "codes"_a.noconvert(), "zero_point"_a.noconvert(), "weight"_a, "rows"_a, "stride"_a)
-      .def(
-          "linear",
-          [](const Kernels& k, const Matrix<uint8_t>& codes, const Vector<int32_t>& zero_point,
-             const Vector<float>& scale, nb::handle weight, const Vector<float>& bias, int span, int stride) {
-            LinearTest test(codes, zero_point, scale, weight, bias, span, stride);
-            return test.run<float>(k, GemmOutputKind::kFloats, {});
-          },
-          "codes"_a.noconvert(), "zero_point"_a.noconvert(), "scale"_a.noconvert(), "weight"_a, "bias"_a.noconvert(),
-          "span"_a, "stride"_a)
-      .def(
-          "linear_codes",
-          [](const Kernels& k, const Matrix<uint8_t>& codes, const Vector<int32_t>& zero_point,
-             const Vector<float>& scale, nb::handle weight, const Vector<float>& bias, int span, int stride,
-             const QuantizerTuple& quantizer) {
-            LinearTest test(codes, zero_point, scale, weight, bias, span, stride);
-            return test.run<uint8_t>(k, GemmOutputKind::kCodes, to_quantizer(quantizer));
-          },
-          "codes"_a.noconvert(), "zero_point"_a.noconvert(), "scale"_a.noconvert(), "weight"_a, "bias"_a.noconvert(),
-          "span"_a, "stride"_a, "quantizer"_a)
+      .def("sums", &sums, "linear"_a)
+      .def("floats", &floats, "linear"_a)
+      .def("codes", &codes, "linear"_a, "quantizer"_a)
       .def("quantize", &quantize, "x"_a.noconvert(), "quantizer"_a)
       .def("quantize_per_token", &quantize_per_token, "x"_a.noconvert(), "symmetric"_a, "high"_a)
       .def("layer_norm", &layer_norm, "x"_a.noconvert(), "residual"_a.none(), "gamma"_a.noconvert(),

@@ -16,21 +16,19 @@ class EmbeddingTable {
   // Storage comes from `bump`; a counting one only measures. Throws std::invalid_argument naming the tensor.
   EmbeddingTable(const PackedWeight& weight, int rows, int columns, Bump& bump);
 
-  // Row `row` (0 <= row < rows()), its codes written to `codes` [columns].
+  // Row `row`, its codes written to `codes` [columns].
   EmbeddingRow look_up(int row, int8_t* codes) const;
 
-  int rows() const { return static_cast<int>(rows_.size()); }
-
  private:
-  struct Row {
-    const uint8_t* bytes;  // packed as `bits` is on disk
-    float scale;
+  struct Group {
+    const uint8_t* bytes;  // of its first row, packed as `bits` is on disk
     int bits;
   };
 
   int columns_ = 0;
   Grid grid_ = Grid::kMidTread;
-  std::vector<Row> rows_;
+  std::vector<Group> groups_;
+  std::vector<float> scale_;  // of each row
 };
 
 }  // namespace bitbert

@@ -26,11 +26,14 @@ CodeTable make_table(int bits, Grid grid) {
   return table;
 }
 
+// Null where codes are held as bytes.
 const int8_t* code_table(int bits, Grid grid) {
-  static const std::array<CodeTable, 4> mid_tread = {make_table(1, Grid::kMidTread), make_table(2, Grid::kMidTread),
-                                                     make_table(3, Grid::kMidTread), make_table(4, Grid::kMidTread)};
+  static const std::array<CodeTable, 5> mid_tread = {make_table(0, Grid::kMidTread), make_table(1, Grid::kMidTread),
+                                                     make_table(2, Grid::kMidTread), make_table(3, Grid::kMidTread),
+                                                     make_table(4, Grid::kMidTread)};
   static const CodeTable mid_rise = make_table(2, Grid::kMidRise);
-  return bits == 2 && grid == Grid::kMidRise ? mid_rise.codes.data() : mid_tread[bits - 1].codes.data();
+  if (bits > 4) return nullptr;
+  return bits == 2 && grid == Grid::kMidRise ? mid_rise.codes.data() : mid_tread[bits].codes.data();
 }
 
 // Per column: scale, bias and sum of its weights.
@@ -46,6 +49,53 @@ int32_t sum_of_codes(std::span<const uint8_t> fields, const CodeRange& range) {
   return sum;
 }
 
+// Turns the rows of a weight into panels, one row group after the other.
+class PanelWriter {
+ public:
+  PanelWriter(const PackedWeight& weight, std::span<const float> bias, int columns, int blocks)
+      : weight_(weight),
+        bias_(bias),
+        columns_(columns),
+        blocks_(blocks),
+        next_(weight.bytes.data()),
+        fields_(size_t{kGroupRows} * columns),
+        tile_(size_t{kBlockBytes} * blocks) {}
+
+  // Reads the rows of the next group. Those of a pruned one have no bytes, and stay 0 with scale and bias.
+  ColumnData read(const RowGroup& group, int bits) {
+    ColumnData column{};
+    if (bits == 0) return column;
+    const CodeRange range = code_range(bits, weight_.grid);
+    for (int r = 0; r < group.count; ++r, next_ += row_bytes(bits, weight_.packing, columns_)) {
+      const std::span<uint8_t> row(&fields_[size_t{1} * r * columns_], columns_);
+      read_fields(weight_, bits, next_, row);
+      column.scale[r] = weight_.row_scale[group.first + r];
+      column.bias[r] = bias_[group.first + r];
+      column.sums[r] = sum_of_codes(row, range);
+    }
+    return column;
+  }
+
+  // Writes what was read as a panel of stored_bits(bits): codes at 8 bits, else fields.
+  void write(const RowGroup& group, int bits, uint8_t* out) {
+    const int width = stored_bits(bits), groups = blocks_ * kBlockK / kGroup;
+    if (width == 8) {
+      const int low = code_range(bits, weight_.grid).low;  // 8-bit grids have step 1
+      for (uint8_t& field : fields_) field = static_cast<uint8_t>(field + low);
+    }
+    tile_rows(fields_.data(), columns_, group.count, columns_, groups, width == 8 ? out : tile_.data());
+    if (width < 8) narrow_panel(tile_.data(), width, blocks_, out);
+  }
+
+ private:
+  const PackedWeight& weight_;
+  std::span<const float> bias_;
+  int columns_, blocks_;
+  const uint8_t* next_;
+  std::vector<uint8_t> fields_;  // of one row group
+  std::vector<uint8_t> tile_;
+};
+
 }  // namespace
 
 Linear::Linear(const PackedWeight& weight, int rows, int columns, int span, std::span<const float> bias, Bump& bump)
@@ -55,51 +105,23 @@ Linear::Linear(const PackedWeight& weight, int rows, int columns, int span, std:
       blocks_((columns + kBlockK - 1) / kBlockK) {
   const std::vector<RowGroup> groups = row_groups(rows, span);
   check_weight(weight, groups, columns);
-  store(weight, groups, bias, bump);
-}
-
-void Linear::store(const PackedWeight& weight, std::span<const RowGroup> groups, std::span<const float> bias,
-                   Bump& bump) {
-  std::vector<uint8_t> fields(size_t{kGroupRows} * columns_), tile(size_t{kBlockBytes} * blocks_);
-  const uint8_t* bytes = weight.bytes.data();
+  PanelWriter writer(weight, bias, columns, blocks_);
   for (size_t g = 0; g < groups.size(); ++g) {
-    const auto [first, count] = groups[g];
-    const int bits = weight.group_bits[g], width = stored_bits(bits);
+    const int bits = weight.group_bits[g];
     ColumnData* column = bump.take<ColumnData>(1);
-    uint8_t* stored = bump.take<uint8_t>(size_t{128} * width * blocks_);
+    uint8_t* stored = bump.take<uint8_t>(size_t{kBlockBytes} / 8 * stored_bits(bits) * blocks_);
     if (!column) continue;  // measuring
-
-    *column = {};
-    const CodeRange range = code_range(bits, weight.grid);
-    for (int r = 0; r < count && bits > 0; ++r, bytes += row_bytes(bits, weight.packing, columns_)) {
-      const std::span<uint8_t> row(fields.data() + r * columns_, columns_);
-      read_fields(weight, bits, bytes, row);
-      column->scale[r] = weight.row_scale[first + r];
-      column->bias[r] = bias[first + r];
-      column->sums[r] = sum_of_codes(row, range);
-      if (width == 8) {
-        for (uint8_t& field : row) field += range.low;
-      }
-    }
-    if (width == 8) {
-      tile_rows(fields.data(), columns_, count, columns_, kPanelColumns * blocks_, stored);
-    } else if (width > 0) {
-      tile_rows(fields.data(), columns_, count, columns_, kPanelColumns * blocks_, tile.data());
-      narrow_panel(tile.data(), width, blocks_, stored);
-    }
-
-    StoredPanel panel{};
-    panel.bits = width;
-    panel.panel = {width == 8 ? reinterpret_cast<const int8_t*>(stored) : nullptr,
-                   bits == 0 ? 0 : (columns_ + kGroup - 1) / kGroup,
-                   first,
-                   count,
-                   range.high,
-                   column->sums,
-                   column->scale,
-                   column->bias};
-    if (width > 0 && width < 8) panel.packed = {stored, width, blocks_, code_table(bits, weight.grid)};
-    panels_.push_back(panel);
+    *column = writer.read(groups[g], bits);
+    if (bits > 0) writer.write(groups[g], bits, stored);
+    const Panel panel = {reinterpret_cast<const int8_t*>(stored),
+                         bits == 0 ? 0 : (columns + kGroup - 1) / kGroup,
+                         groups[g].first,
+                         groups[g].count,
+                         code_range(bits, weight.grid).high,
+                         column->sums,
+                         column->scale,
+                         column->bias};
+    panels_.push_back({panel, stored_bits(bits), code_table(bits, weight.grid)});
   }
 }
 
@@ -114,7 +136,8 @@ void Linear::run(const Kernels& kernels, const GemmInput& input, const GemmOutpu
       panels[i] = stored.panel;
       if (stored.bits == 0 || stored.bits == 8) continue;
       int8_t* unpacked = scratch + int64_t{kBlockBytes} * blocks_ * i;
-      kernels.unpack(stored.packed, unpacked);
+      const auto* fields = reinterpret_cast<const uint8_t*>(stored.panel.weights);
+      kernels.unpack({fields, stored.bits, blocks_, stored.codes}, unpacked);
       panels[i].weights = unpacked;
     }
     kernels.gemm(input, panels, count, output);

@@ -29,12 +29,10 @@ class Linear {
 
  private:
   struct StoredPanel {
-    Panel panel;         // weights point to the codes if bits is 8
-    PackedPanel packed;  // else here
-    int bits;            // as stored: 0, 1, 2, 4 or 8
+    Panel panel;          // its weights are as stored
+    int bits;             // 8: codes; 1, 2, 4: fields, as unpack.h has them; 0: pruned
+    const int8_t* codes;  // the code of each field
   };
-
-  void store(const PackedWeight& weight, std::span<const RowGroup> groups, std::span<const float> bias, Bump& bump);
 
   std::string name_;
   int rows_ = 0, columns_ = 0, blocks_ = 0;

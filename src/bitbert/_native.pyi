@@ -69,31 +69,30 @@ class Encoder:
     def weight_bytes(self) -> int:
         """Bytes that the packed weights take in memory, scales and row sums included."""
 
+class LinearCase:
+    """A linear layer and M rows of codes to run it on, for tests."""
+
+    def __init__(
+        self, codes: _U8, zero_point: _I32, scale: _F32, weight: _Weight, bias: _F32, span: int, stride: int
+    ) -> None:
+        """Codes [M, K], laid out with `stride` bytes a row; zero point and scale of each row; bias [N].
+
+        Row groups of the weight [N, K] start anew every `span` rows.
+        """
+
 class Kernels:
     """Single operations of one instruction set, for tests. `docs/numerics.md` says what each computes."""
 
     @property
     def isa(self) -> str: ...
-    def gemm(self, codes: _U8, zero_point: _I32, weight: _Weight, rows: int, stride: int) -> _I32:
-        """Sums [M, rows] of codes [M, K] laid out with `stride` bytes a row."""
+    def sums(self, linear: LinearCase) -> _I32:
+        """Integer products [M, N], zero point subtracted."""
 
-    def linear(
-        self, codes: _U8, zero_point: _I32, scale: _F32, weight: _Weight, bias: _F32, span: int, stride: int
-    ) -> _F32:
-        """Outputs [M, rows]; row groups of the weight start anew every `span` rows."""
+    def floats(self, linear: LinearCase) -> _F32:
+        """Outputs [M, N]."""
 
-    def linear_codes(
-        self,
-        codes: _U8,
-        zero_point: _I32,
-        scale: _F32,
-        weight: _Weight,
-        bias: _F32,
-        span: int,
-        stride: int,
-        quantizer: _Quantizer,
-    ) -> _U8:
-        """The same, quantized."""
+    def codes(self, linear: LinearCase, quantizer: _Quantizer) -> _U8:
+        """Outputs [M, N], quantized."""
 
     def quantize(self, x: _F32, quantizer: _Quantizer) -> _U8: ...
     def quantize_per_token(self, x: _F32, symmetric: bool, high: int) -> tuple[_U8, float, int]:
