@@ -67,17 +67,85 @@ void quantize_backward(Matrix<const float> x, Matrix<const std::uint16_t> grad, 
   });
 }
 
+// Rows that one thread takes at a time.
+std::size_t rows_in_block(std::size_t columns) {
+  return std::max<std::size_t>(1, kChunk / std::max<std::size_t>(1, columns));
+}
+
+std::size_t count_blocks(std::size_t rows, std::size_t columns) {
+  return (rows + rows_in_block(columns) - 1) / rows_in_block(columns);
+}
+
+// Calls work(row, block) for all rows of a matrix.
+template <typename Work>
+void for_rows(std::size_t rows, std::size_t columns, const Work& work) {
+  const std::size_t size = rows_in_block(columns);
+  nb::gil_scoped_release release;
+  bt::parallel_for(count_blocks(rows, columns), [&](std::size_t block) {
+    for (std::size_t row = block * size; row < std::min(rows, (block + 1) * size); ++row) work(row, block);
+  });
+}
+
 void scale_and_shift(Matrix<const std::uint16_t> sums, Vector<const float> scale, Vector<const float> bias,
                      Matrix<float> y) {
   const std::size_t rows = sums.shape(0), columns = sums.shape(1);
   require(y.shape(0) == rows && y.shape(1) == columns, "y must have the shape of sums");
   require(scale.shape(0) == columns && bias.shape(0) == columns, "one scale and one bias per column");
-  const std::size_t block = std::max<std::size_t>(1, kChunk / std::max<std::size_t>(1, columns));
-  nb::gil_scoped_release release;
-  bt::parallel_for((rows + block - 1) / block, [&](std::size_t i) {
-    for (std::size_t row = i * block; row < std::min(rows, (i + 1) * block); ++row)
-      bt::kernels().scale_and_shift(sums.data() + row * columns, scale.data(), bias.data(), y.data() + row * columns,
-                                    columns);
+  for_rows(rows, columns, [&](std::size_t row, std::size_t) {
+    bt::kernels().scale_and_shift(sums.data() + row * columns, scale.data(), bias.data(), y.data() + row * columns,
+                                  columns);
+  });
+}
+
+void shift_and_quantize(Matrix<const std::uint16_t> sums, Vector<const float> scale, Vector<const float> bias,
+                        float inverse_scale, float low, float high, Matrix<std::uint16_t> codes) {
+  const std::size_t rows = sums.shape(0), columns = sums.shape(1);
+  require(codes.shape(0) == rows && codes.shape(1) == columns, "codes must have the shape of sums");
+  require(scale.shape(0) == columns && bias.shape(0) == columns, "one scale and one bias per column");
+  for_rows(rows, columns, [&](std::size_t row, std::size_t) {
+    bt::kernels().shift_and_quantize(sums.data() + row * columns, scale.data(), bias.data(), {inverse_scale, low, high},
+                                     codes.data() + row * columns, columns);
+  });
+}
+
+void shift_and_quantize_backward(Matrix<const std::uint16_t> sums, Vector<const float> scale, Vector<const float> bias,
+                                 Matrix<const std::uint16_t> grad, float inverse_scale, float low, float high,
+                                 bool clip, Matrix<std::uint16_t> grad_y, Matrix<float> grad_bias,
+                                 Vector<float> grad_scale) {
+  const std::size_t rows = sums.shape(0), columns = sums.shape(1), blocks = count_blocks(rows, columns);
+  require(grad.shape(0) == rows && grad.shape(1) == columns, "grad must have the shape of sums");
+  require(grad_y.shape(0) == rows && grad_y.shape(1) == columns, "grad_y must have the shape of sums");
+  require(scale.shape(0) == columns && bias.shape(0) == columns, "one scale and one bias per column");
+  require(grad_bias.shape(0) == blocks && grad_bias.shape(1) == columns && grad_scale.shape(0) == blocks,
+          "grad_bias and grad_scale must have a place for each block of rows");
+  for_rows(rows, columns, [&](std::size_t row, std::size_t block) {
+    const std::size_t at = row * columns;
+    grad_scale.data()[block] += bt::kernels().shift_and_quantize_backward(
+        sums.data() + at, scale.data(), bias.data(), grad.data() + at, {inverse_scale, low, high}, clip,
+        grad_y.data() + at, grad_bias.data() + block * columns, columns);
+  });
+}
+
+void look_up(Matrix<const std::uint16_t> codes, Vector<const float> table, float first, Matrix<std::uint16_t> out) {
+  require(out.shape(0) == codes.shape(0) && out.shape(1) == codes.shape(1), "out must have the shape of codes");
+  for_chunks(codes.shape(0), codes.shape(1), [&](std::size_t row, std::size_t start, std::size_t n, std::size_t) {
+    const std::size_t at = row * codes.shape(1) + start;
+    bt::kernels().look_up(codes.data() + at, table.data(), first, out.data() + at, n);
+  });
+}
+
+void look_up_backward(Matrix<const std::uint16_t> codes, Matrix<const std::uint16_t> grad, Vector<const float> slope,
+                      Vector<const float> error, float first, Matrix<std::uint16_t> grad_in, Matrix<float> grad_scale) {
+  const std::size_t rows = codes.shape(0), columns = codes.shape(1);
+  require(grad.shape(0) == rows && grad.shape(1) == columns, "grad must have the shape of codes");
+  require(grad_in.shape(0) == rows && grad_in.shape(1) == columns, "grad_in must have the shape of codes");
+  require(slope.shape(0) == error.shape(0), "slope and error must have one entry per code");
+  require(grad_scale.shape(0) == rows && grad_scale.shape(1) == (columns + kChunk - 1) / kChunk,
+          "grad_scale must have a place for each chunk");
+  for_chunks(rows, columns, [&](std::size_t row, std::size_t start, std::size_t n, std::size_t chunk) {
+    const std::size_t at = row * columns + start;
+    grad_scale.data()[chunk] = bt::kernels().look_up_backward(codes.data() + at, grad.data() + at, slope.data(),
+                                                              error.data(), first, grad_in.data() + at, n);
   });
 }
 
@@ -88,8 +156,12 @@ NB_MODULE(_training, m) {
   m.def("set_thread_pool", [](std::uintptr_t address, unsigned threads) {
     bt::set_thread_pool(reinterpret_cast<void*>(address), threads);
   });
-  m.def("quantize", &quantize, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg(),
-        nb::arg().noconvert());
+  m.def("count_blocks", &count_blocks);
+  m.def("quantize", &quantize);
   m.def("quantize_backward", &quantize_backward);
   m.def("scale_and_shift", &scale_and_shift);
+  m.def("shift_and_quantize", &shift_and_quantize);
+  m.def("shift_and_quantize_backward", &shift_and_quantize_backward);
+  m.def("look_up", &look_up);
+  m.def("look_up_backward", &look_up_backward);
 }

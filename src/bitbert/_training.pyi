@@ -18,3 +18,32 @@ def quantize_backward(
     /,
 ) -> None: ...
 def scale_and_shift(sums: Tensor, scale: Tensor, bias: Tensor, y: Tensor, /) -> None: ...
+def count_blocks(rows: int, columns: int, /) -> int: ...
+def shift_and_quantize(
+    sums: Tensor, scale: Tensor, bias: Tensor, inverse_scale: float, low: float, high: float, codes: Tensor, /
+) -> None: ...
+def shift_and_quantize_backward(
+    sums: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    grad: Tensor,
+    inverse_scale: float,
+    low: float,
+    high: float,
+    clip: bool,
+    grad_y: Tensor,
+    grad_bias: Tensor,
+    grad_scale: Tensor,
+    /,
+) -> None: ...
+def look_up(codes: Tensor, table: Tensor, first: float, out: Tensor, /) -> None: ...
+def look_up_backward(
+    codes: Tensor,
+    grad: Tensor,
+    slope: Tensor,
+    error: Tensor,
+    first: float,
+    grad_in: Tensor,
+    grad_scale: Tensor,
+    /,
+) -> None: ...

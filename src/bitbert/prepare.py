@@ -6,8 +6,6 @@ and heads work as before. New are the quantizers, submodules of the layers that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -58,12 +56,10 @@ def prepare(model: PreTrainedModel, spec: QuantSpec) -> PreTrainedModel:
         _swap_embedding(encoder, f"embeddings.{name}_embeddings", spec)
     for index in range(config.num_hidden_layers):
         layer = f"encoder.layer.{index}"
-        _prepare_attention(encoder, f"{layer}.attention.self", spec, config.hidden_size // config.num_attention_heads)
-        _swap_gelu(encoder, f"{layer}.intermediate.intermediate_act_fn", spec)
-        for part in ("attention.output", "intermediate", "output"):
-            _swap_linear(encoder, f"{layer}.{part}.dense", spec)
+        _prepare_attention(encoder, layer, spec, config.hidden_size // config.num_attention_heads)
+        _prepare_feed_forward(encoder, layer, spec)
     if getattr(encoder, "pooler", None) is not None:
-        _swap_linear(encoder, "pooler.dense", spec)
+        _swap_linear(encoder, "pooler.dense", spec, input="pooler.dense.input")
     attention.register()
     model.set_attn_implementation(attention.NAME)
     for weight, quantizer in quantized_weights(encoder).values():
@@ -82,28 +78,29 @@ def quantized_weights(encoder: nn.Module) -> dict[str, tuple[nn.Parameter, Weigh
 
 def quantized_activations(encoder: nn.Module) -> dict[str, ActivationQuantizer]:
     """Every quantized activation of a prepared encoder, by its name in the spec."""
-    found = dict(_named_activations(encoder))
-    return {name: module for name, module in found.items() if isinstance(module, ActivationQuantizer)}
+    return {module.tensor: module for module in encoder.modules() if isinstance(module, ActivationQuantizer)}
 
 
-def _named_activations(encoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for path, module in encoder.named_modules():
-        owner, _, attribute = path.rpartition(".")
-        if attribute == "input_quantizer":
-            yield f"{owner}.input", module
-        elif owner.endswith(".operand_quantizers"):
-            base = owner.removesuffix(".operand_quantizers")
-            yield (f"{base}.probs" if attribute == "probs" else f"{base}.{attribute}.output"), module
-
-
-def _prepare_attention(encoder: nn.Module, name: str, spec: QuantSpec, head_dim: int) -> None:
+def _prepare_attention(encoder: nn.Module, layer: str, spec: QuantSpec, head_dim: int) -> None:
+    """Hidden states are quantized once for Q, K and V, and Q, K and V as they leave their linear layers."""
+    name = f"{layer}.attention.self"
     module = encoder.get_submodule(name)
     module.input_quantizer = _activation(spec, f"{name}.input")
     module.register_forward_pre_hook(_quantize_hidden_states)
-    tensors = {operand: f"{name}.{operand}.output" for operand in ("query", "key", "value")} | {"probs": f"{name}.probs"}
-    module.operand_quantizers = nn.ModuleDict({operand: _activation(spec, t) for operand, t in tensors.items()})
     for part in ("query", "key", "value"):
-        _swap_linear(encoder, f"{name}.{part}", spec, head_dim=head_dim, own_input=False)
+        _swap_linear(encoder, f"{name}.{part}", spec, head_dim=head_dim, output=f"{name}.{part}.output")
+    module.probs_quantizer = _activation(spec, f"{name}.probs")
+    _swap_linear(encoder, f"{layer}.attention.output.dense", spec, input=f"{layer}.attention.output.dense.input")
+
+
+def _prepare_feed_forward(encoder: nn.Module, layer: str, spec: QuantSpec) -> None:
+    """The input of GELU is quantized as it leaves the first linear layer (if at all), its output before the second."""
+    dense, function = f"{layer}.intermediate.dense", f"{layer}.intermediate.intermediate_act_fn"
+    to_codes = spec.activation(f"{function}.input").bits is not None
+    _swap_linear(encoder, dense, spec, input=f"{dense}.input", output=f"{function}.input" if to_codes else None)
+    output_quantizer = _activation(spec, f"{layer}.output.dense.input")
+    encoder.set_submodule(function, QuantActivation(encoder.get_submodule(function), output_quantizer))
+    _swap_linear(encoder, f"{layer}.output.dense", spec)
 
 
 def _quantize_hidden_states(module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...]:
@@ -114,26 +111,26 @@ def _quantize_hidden_states(module: nn.Module, args: tuple[object, ...]) -> tupl
 
 
 def _swap_linear(
-    encoder: nn.Module, name: str, spec: QuantSpec, *, head_dim: int | None = None, own_input: bool = True
+    encoder: nn.Module,
+    name: str,
+    spec: QuantSpec,
+    *,
+    head_dim: int | None = None,
+    input: str | None = None,
+    output: str | None = None,
 ) -> None:
+    """Swap the linear layer `name`; `input` and `output` are the tensors that it quantizes itself."""
     stock = encoder.get_submodule(name)
     assert isinstance(stock, nn.Linear)
     quantizer = _weight(spec, f"{name}.weight", stock.out_features, head_dim)
-    encoder.set_submodule(
-        name, QuantLinear(stock, quantizer, _activation(spec, f"{name}.input") if own_input else None)
-    )
+    ends = [_activation(spec, tensor) if tensor else None for tensor in (input, output)]
+    encoder.set_submodule(name, QuantLinear(stock, quantizer, *ends))
 
 
 def _swap_embedding(encoder: nn.Module, name: str, spec: QuantSpec) -> None:
     stock = encoder.get_submodule(name)
     assert isinstance(stock, nn.Embedding)
     encoder.set_submodule(name, QuantEmbedding(stock, _weight(spec, f"{name}.weight", stock.num_embeddings, None)))
-
-
-def _swap_gelu(encoder: nn.Module, name: str, spec: QuantSpec) -> None:
-    quantizer = _activation(spec, f"{name}.input")
-    if isinstance(quantizer, ActivationQuantizer):
-        encoder.set_submodule(name, QuantActivation(encoder.get_submodule(name), quantizer))
 
 
 def _weight(spec: QuantSpec, name: str, rows: int, head_dim: int | None) -> WeightQuantizer:
@@ -144,4 +141,6 @@ def _weight(spec: QuantSpec, name: str, rows: int, head_dim: int | None) -> Weig
 
 
 def _activation(spec: QuantSpec, name: str) -> ActivationQuantizer | FloatActivation:
-    return make_activation(spec.activation(name), tensor_kind(name), spec.leftovers)
+    quantizer = make_activation(spec.activation(name), tensor_kind(name), spec.leftovers)
+    quantizer.tensor = name
+    return quantizer

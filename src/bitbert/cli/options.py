@@ -79,13 +79,12 @@ def read_head(model: str) -> Head | None:
     """The head of a local sequence classifier, float or packed; None for any other model."""
     try:
         config: Any = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-        architecture = str(config["architectures"][0])
-    except (OSError, ValueError, LookupError, TypeError):
+        if not config["architectures"][0].endswith("ForSequenceClassification"):
+            return None
+        names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # left out of a config where it is this
+        label2id = {str(name): int(i) for i, name in names.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # opening the model says what is wrong with it
-    if not architecture.endswith("ForSequenceClassification"):
-        return None
-    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # left out of a config where it is this
-    label2id = {str(name): int(i) for i, name in names.items()}
     return Head(label2id, config.get("problem_type") == "regression" or len(label2id) == 1)
 
 

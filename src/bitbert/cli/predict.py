@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitbert.cli import options
-from bitbert.cli.output import notices, print_json_line
+from bitbert.cli.output import notices, print_json_line, say
 from bitbert.columns import check_columns, json_objects, read_columns
 from bitbert.errors import DataError
 
@@ -78,7 +78,11 @@ def _inputs(texts: list[str], pair: str | None, file: Path | None, columns: list
         return iter([(texts[0], pair)])
     if texts:
         return iter(texts)
-    return _from_file(file, columns) if file is not None else _from_lines(sys.stdin, columns, "standard input")
+    if file is not None:
+        return _from_file(file, columns)
+    if sys.stdin.isatty():
+        say("Reading texts from the keyboard, one a line; Ctrl-D ends them.")
+    return _from_lines(sys.stdin, columns, "standard input")
 
 
 def _from_file(file: Path, columns: list[str] | None) -> Iterator[Text]:

@@ -50,11 +50,8 @@ def quickstart(
     bitbert quickstart
     bitbert quickstart --task sst2 --data-dir ./data --bits w4a8
     """
-    from bitbert.spec import parse_bits
-
     widths = list(bits or WIDTHS)
-    for width in widths:
-        parse_bits(width)
+    _check(widths, output, overwrite)
     start = _model(model, download)
     data = _data(start, task, data_dir, download, max_train)
     report = _run(start, data, output, widths, download=download, seed=seed, overwrite=overwrite)
@@ -62,6 +59,17 @@ def quickstart(
         print_json(report)
     else:
         _show(report, data, output, widths)
+
+
+def _check(widths: list[str], output: Path, overwrite: bool) -> None:
+    """Find a wrong width, or a directory in the way, before minutes of work rather than after."""
+    from bitbert.spec import parse_bits
+    from bitbert.training.work import check_free
+
+    for width in widths:
+        parse_bits(width)
+    for name in ("float32", *widths):
+        check_free(output / name, overwrite)
 
 
 def _model(model: Path | None, download: bool) -> str:

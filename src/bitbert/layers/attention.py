@@ -1,7 +1,7 @@
 """Attention over integer codes, as a function in transformers' registry: `attn_implementation="bitbert"`.
 
-Q, K, V and the probabilities are quantized by the quantizers that `bitbert.prepare` hangs on the attention module; a module without
-them (a teacher) is computed in float. The second result, which stock models hand out as `attentions`, is the *scores* before mask and
+In a prepared model Q, K and V arrive as codes and the module has a quantizer for the probabilities; in a stock one (a teacher) all is
+computed in float. The second result, which stock models hand out as `attentions`, is the *scores* before mask and
 softmax, because distillation compares those.
 """
 
@@ -19,39 +19,31 @@ from bitbert.quantizers import Quantized
 from bitbert.quantizers.base import as_codes
 
 NAME = "bitbert"
-OPERANDS = ("query", "key", "value", "probs")
 
 
 def attention(
     module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Tensor | Quantized,
+    key: Tensor | Quantized,
+    value: Tensor | Quantized,
     attention_mask: Tensor | None,
     scaling: float,
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
     """query, key, value (batch, heads, tokens, head_dim) -> context (batch, tokens, heads, head_dim), scores."""
-    q, k = _quantize(module, "query", query), _quantize(module, "key", key)
+    q, k, v = (_codes(x) for x in (query, key, value))
     scores = matmul(q, k.transpose(-1, -2), scaling)  # (B, H, T, D) x (B, H, D, T) -> (B, H, T, T)
     masked = scores if attention_mask is None else scores + attention_mask
     probs = nn.functional.softmax(masked, dim=-1, dtype=torch.float32)
     probs = nn.functional.dropout(probs, dropout, module.training)
-    context = matmul(_quantize(module, "probs", probs), _quantize(module, "value", value))
-    return context.transpose(1, 2).contiguous(), scores
+    quantizer = getattr(module, "probs_quantizer", None)
+    p = _codes(probs) if quantizer is None else quantizer(probs, v.codes.dtype)
+    return matmul(p, v).transpose(1, 2).contiguous(), scores
 
 
-def _quantize(module: nn.Module, operand: str, x: Tensor) -> Quantized:
-    quantizers = getattr(module, "operand_quantizers", None)
-    if quantizers is None:
-        return as_codes(x, gemm_dtype(x))
-    if operand == "probs":
-        probs: Quantized = quantizers[operand](x, gemm_dtype(x))
-        return probs
-    # Q, K and V come as transposed views of (B, T, H, D); quantizing that lets the pass run over contiguous memory.
-    heads_last: Quantized = quantizers[operand](x.transpose(1, 2), gemm_dtype(x))
-    return heads_last.transpose(1, 2)
+def _codes(x: Tensor | Quantized) -> Quantized:
+    return x if isinstance(x, Quantized) else as_codes(x, gemm_dtype(x))
 
 
 def register() -> None:

@@ -1,34 +1,41 @@
-"""A linear layer whose weight and input are fake-quantized."""
+"""A linear layer whose weight, input and, where the next operation takes codes, output are fake-quantized."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bitbert.layers.product import gemm_dtype, linear
+from bitbert.layers.product import gemm_dtype, linear, quantized_linear
 from bitbert.quantizers import ActivationQuantizer, FloatActivation, Quantized, WeightQuantizer
+
+Activation = ActivationQuantizer | FloatActivation
 
 
 class QuantLinear(nn.Linear):
     """`nn.Linear` over integer codes; it takes over the weight and bias of the layer that it replaces.
 
-    `input_quantizer` is None where the input arrives quantized (Q, K and V share the codes of one tensor).
+    `input_quantizer` is None where the input arrives quantized; `output_quantizer` is None where the output stays float.
     """
 
     def __init__(
         self,
         stock: nn.Linear,
         weight_quantizer: WeightQuantizer,
-        input_quantizer: ActivationQuantizer | FloatActivation | None,
+        input_quantizer: Activation | None = None,
+        output_quantizer: Activation | None = None,
     ) -> None:
         """Replace `stock`."""
         nn.Module.__init__(self)
         self.in_features, self.out_features = stock.in_features, stock.out_features
         self.weight, self.bias = stock.weight, stock.bias
-        self.weight_quantizer, self.input_quantizer = weight_quantizer, input_quantizer
+        self.weight_quantizer = weight_quantizer
+        self.input_quantizer, self.output_quantizer = input_quantizer, output_quantizer
 
-    def forward(self, input: Tensor | Quantized) -> Tensor:
-        """(..., in_features) -> float32 (..., out_features)."""
+    def forward(self, input: Tensor | Quantized) -> Tensor | Quantized:  # type: ignore[override]
+        """(..., in_features) -> (..., out_features): float32, or codes where there is an output quantizer."""
         if not isinstance(input, Quantized):
             assert self.input_quantizer is not None
             input = self.input_quantizer(input, gemm_dtype(input))
-        return linear(input, self.weight_quantizer(self.weight, input.codes.dtype), self.bias)
+        weight = self.weight_quantizer(self.weight, input.codes.dtype)
+        if self.output_quantizer is None:
+            return linear(input, weight, self.bias)
+        return quantized_linear(input, weight, self.bias, self.output_quantizer)

@@ -1,7 +1,7 @@
 """Matrix products of integer codes, scaled afterwards: what the engine computes, in a float dtype.
 
-In bfloat16 (under autocast) codes of 8 bits are exact and sums are kept in float32; in float32 the sums are exact integers too, as long as
-they stay below 2^24, so longer ones are added up in pieces.
+In bfloat16 (under autocast) codes of 8 bits are exact and sums are kept in float32; in float32 the sums are exact integers too, as long
+as they stay below 2^24, so longer ones are added up in pieces.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitbert.quantizers import fused
-from bitbert.quantizers.ste import Quantized
+from bitbert.quantizers import ActivationQuantizer, FloatActivation, Quantized, fused
+from bitbert.quantizers.ste import Grid
 
 EXACT_FLOAT32 = 2**24  # every integer up to here is a float32
 
@@ -29,10 +29,24 @@ def dequantize(x: Quantized) -> Tensor:
     return value
 
 
-def linear(x: Quantized, weight: Quantized, bias: Tensor | None) -> Tensor:
-    """float32 (..., rows) = value(x) (..., columns) @ value(weight).T + bias."""
-    y: Tensor = _Linear.apply(x.codes, x.scale, weight.codes, weight.scale, bias, x.bound * weight.bound)
+def linear(x: Quantized, weight: Quantized, bias: Tensor) -> Tensor:
+    """float32 (..., rows) = value(x) (..., columns) @ value(weight).T + bias (rows)."""
+    y: Tensor = _Shift.apply(_sums(x, weight), _output_scale(x, weight), bias)
     return y
+
+
+def quantized_linear(
+    x: Quantized, weight: Quantized, bias: Tensor, quantizer: ActivationQuantizer | FloatActivation
+) -> Quantized:
+    """`quantizer(linear(x, weight, bias))`, without the float32 result in between where `fused` applies."""
+    rounding = quantizer.rounding() if isinstance(quantizer, ActivationQuantizer) else None
+    dtype = x.codes.dtype
+    if rounding and rounding.grid.is_plain and x.scale.numel() == 1 and fused.applies(bias, dtype):
+        scale = _output_scale(x, weight).expand_as(bias).contiguous()
+        codes = _ShiftAndQuantize.apply(_sums(x, weight), scale, bias, *rounding)
+        return Quantized(codes, rounding.scale.detach(), quantizer.bound)
+    quantized: Quantized = quantizer(linear(x, weight, bias), dtype)
+    return quantized
 
 
 def matmul(a: Quantized, b: Quantized, factor: float = 1.0) -> Tensor:
@@ -51,6 +65,17 @@ def integer_matmul(a: Tensor, b: Tensor, bound: int) -> Tensor:
     return torch.stack([p.double() for p in parts]).sum(0).float()
 
 
+def _sums(x: Quantized, weight: Quantized) -> Tensor:
+    """codes(x) @ codes(weight).T; its gradient is, as that of codes, the gradient of what it stands for."""
+    sums: Tensor = _Sums.apply(x.codes, x.scale, weight.codes, weight.scale, x.bound * weight.bound)
+    return sums
+
+
+def _output_scale(x: Quantized, weight: Quantized) -> Tensor:
+    """Scale of each sum, (rows) or (..., rows)."""
+    return x.scale * weight.scale.squeeze(-1)
+
+
 class _Dequantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, codes: Tensor, scale: Tensor) -> Tensor:
@@ -61,33 +86,56 @@ class _Dequantize(torch.autograd.Function):
         return grads[0], None
 
 
-class _Linear(torch.autograd.Function):
+class _Sums(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, x_scale: Tensor, w: Tensor, w_scale: Tensor, bias: Tensor | None, bound: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, x_scale: Tensor, w: Tensor, w_scale: Tensor, bound: int) -> Tensor:
         ctx.save_for_backward(x, x_scale, w, w_scale)
-        ctx.has_bias = bias is not None
-        sums = integer_matmul(x, w.t(), bound)
-        scale = x_scale * w_scale.t().squeeze(0)
-        if bias is not None and x_scale.numel() == 1 and fused.applies(bias, sums.dtype):
-            return fused.scale_and_shift(sums, scale.expand_as(bias).contiguous(), bias)
-        y = sums.float() * scale
-        return y if bias is None else y.add_(bias)
+        return integer_matmul(x, w.t(), bound)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
         x, x_scale, w, w_scale = ctx.saved_tensors
-        grad = grads[0]
-        low = grad.to(x.dtype)
-        grad_x = low @ (w * w_scale).to(x.dtype) if ctx.needs_input_grad[0] else None
+        grad_x = grad @ (w * w_scale.to(w.dtype)) if ctx.needs_input_grad[0] else None
         if x_scale.numel() > 1:  # per token: the scale belongs inside the sum over tokens
-            low = (grad * x_scale).to(x.dtype)
-        grad_w = low.flatten(0, -2).t() @ x.flatten(0, -2)
+            grad = grad * x_scale.to(grad.dtype)
+        grad_w = grad.flatten(0, -2).t() @ x.flatten(0, -2)
         if x_scale.numel() == 1:
-            grad_w = grad_w * x_scale.to(grad_w.dtype)
-        grad_bias = grad.flatten(0, -2).sum(0) if ctx.has_bias else None
-        return grad_x, None, grad_w, None, grad_bias, None
+            grad_w *= x_scale.to(grad_w.dtype)
+        return grad_x, None, grad_w, None, None
+
+
+class _Shift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        ctx.dtype = sums.dtype
+        if scale.dim() == 1 and fused.applies(bias, sums.dtype):
+            return fused.scale_and_shift(sums, scale.expand_as(bias).contiguous(), bias)
+        return sums.float() * scale + bias
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0].to(ctx.dtype), None, grads[0].flatten(0, -2).sum(0)
+
+
+class _ShiftAndQuantize(torch.autograd.Function):
+    """Codes of sums * scale + bias: `_Shift` and `RoundToGrid` in one pass, forwards and backwards."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, sums: Tensor, scale: Tensor, bias: Tensor, step: Tensor, grid: Grid, clip: bool, learned: bool
+    ) -> Tensor:
+        ctx.save_for_backward(sums, scale, bias)
+        ctx.grid, ctx.clip, ctx.step_shape = fused.PlainGrid(step.reciprocal().item(), *grid.ends), clip, step.shape
+        return fused.shift_and_quantize(sums, scale, bias, ctx.grid)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        sums, scale, bias = ctx.saved_tensors
+        grad_y, grad_bias, grad_step = fused.shift_and_quantize_backward(
+            sums, scale, bias, grads[0], ctx.grid, ctx.clip
+        )
+        return grad_y, None, grad_bias, grad_step.view(ctx.step_shape), None, None, None
 
 
 class _MatMul(torch.autograd.Function):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitbert.quantizers.ste import Grid, Quantized, round_to_dtype
+from bitbert.quantizers.ste import Grid, Quantized, Rounding, round_to_dtype
 from bitbert.spec import ActivationSpec, WeightSpec, activation_grid, code_range
 
 # Scales stay above this. Float16 still holds it (as a subnormal number), and no tensor of a trained encoder comes near.
@@ -155,6 +155,7 @@ class ActivationQuantizer(nn.Module):
     """
 
     zero_point: Tensor
+    tensor = ""  # name in the spec, once it is part of a model
 
     def __init__(self, spec: ActivationSpec, kind: str, leftovers: torch.dtype) -> None:
         """Set up the grid of `bitbert.spec.activation_grid`."""
@@ -194,9 +195,15 @@ class ActivationQuantizer(nn.Module):
             return as_codes(x, dtype)
         return self.quantize(x, dtype)
 
+    def rounding(self) -> Rounding | None:
+        """How numbers become codes, where that is known before they are seen; else None."""
+        return None
+
     def quantize(self, x: Tensor, dtype: torch.dtype) -> Quantized:
         """Codes and scale once the range is known."""
-        raise NotImplementedError
+        rounding = self.rounding()
+        assert rounding is not None
+        return Quantized(rounding(x, dtype), rounding.scale.detach(), self.bound)
 
     def observe(self, x: Tensor) -> None:
         """See one calibration batch."""
@@ -207,6 +214,9 @@ class ActivationQuantizer(nn.Module):
 
 class FloatActivation(nn.Module):
     """An activation that stays float: codes are the numbers themselves, scale 1."""
+
+    tensor = ""
+    bound = 0
 
     def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Quantized:
         """`x` cast to `dtype`."""

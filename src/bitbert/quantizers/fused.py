@@ -10,11 +10,20 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bitbert import _training
+
+
+class PlainGrid(NamedTuple):
+    """Integers low..high and the reciprocal of the step between them."""
+
+    inverse_scale: float
+    low: float
+    high: float
 
 
 @cache
@@ -58,11 +67,50 @@ def quantize_backward(
 def scale_and_shift(sums: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """float32 sums * scale + bias for bfloat16 `sums` (..., columns), scale and bias (columns)."""
     y = torch.empty_like(sums, dtype=torch.float32)
-    columns = sums.shape[-1]
-    _training.scale_and_shift(
-        sums.view(torch.uint16).view(-1, columns), scale.detach(), bias.detach(), y.view(-1, columns)
-    )
+    _training.scale_and_shift(_bits(sums), scale.detach(), bias.detach(), y.view(-1, sums.shape[-1]))
     return y
+
+
+def shift_and_quantize(sums: Tensor, scale: Tensor, bias: Tensor, grid: PlainGrid) -> Tensor:
+    """bfloat16 codes of `scale_and_shift`, which is not kept."""
+    codes = torch.empty_like(sums)
+    _training.shift_and_quantize(_bits(sums), scale.detach(), bias.detach(), *grid, _bits(codes))
+    return codes
+
+
+def shift_and_quantize_backward(
+    sums: Tensor, scale: Tensor, bias: Tensor, grad: Tensor, grid: PlainGrid, clip: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of y = sums * scale + bias (bfloat16), of bias (columns) and of the scale of the codes, one number."""
+    grad_y, columns = torch.empty_like(sums), sums.shape[-1]
+    blocks = _training.count_blocks(sums.numel() // columns, columns)
+    grad_bias, grad_scale = torch.zeros(blocks, columns), torch.zeros(blocks)
+    _training.shift_and_quantize_backward(
+        _bits(sums), scale.detach(), bias.detach(), _bits(grad.contiguous()), *grid, clip, _bits(grad_y), grad_bias, grad_scale
+    )
+    return grad_y, grad_bias.sum(0), grad_scale.sum()
+
+
+def look_up(codes: Tensor, table: Tensor, first: float) -> Tensor:
+    """bfloat16 table[code - first] for bfloat16 `codes`; `table` float32, one entry per code."""
+    out = torch.empty_like(codes)
+    _training.look_up(_bits(codes), table, first, _bits(out))
+    return out
+
+
+def look_up_backward(
+    codes: Tensor, grad: Tensor, slope: Tensor, error: Tensor, first: float
+) -> tuple[Tensor, Tensor]:
+    """grad * slope[code - first] in bfloat16, and sum grad * error[code - first]."""
+    grad_in, bits = torch.empty_like(codes), _bits(codes)
+    grad_scale = torch.empty(len(bits), -(-bits.shape[1] // _training.CHUNK))
+    _training.look_up_backward(bits, _bits(grad.contiguous()), slope, error, first, _bits(grad_in), grad_scale)
+    return grad_in, grad_scale.sum()
+
+
+def _bits(x: Tensor) -> Tensor:
+    """A contiguous bfloat16 tensor as a matrix of 16-bit words."""
+    return x.detach().view(torch.uint16).view(-1, x.shape[-1])
 
 
 def _by_scale(x: Tensor, inverse_scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from bitbert.quantizers.base import MIN_SCALE, ActivationQuantizer, Units, WeightQuantizer
 from bitbert.quantizers.observer import SampleObserver
-from bitbert.quantizers.ste import Grid, Quantized, RoundToGrid
+from bitbert.quantizers.ste import Grid, Rounding, RoundToGrid
 from bitbert.spec import ActivationSpec, WeightSpec
 
 DROPPED_AT_EACH_END = 0.025
@@ -98,10 +98,11 @@ class LearnedRangeActivation(ActivationQuantizer):
         """Keep alpha positive; called after each optimizer step."""
         self.alpha.clamp_(min=MIN_SCALE * self.levels)
 
-    def quantize(self, x: Tensor, dtype: torch.dtype) -> Quantized:
-        """Codes and the step size alpha / n."""
-        scale = self.stored_scale(self.alpha / self.levels)
-        return Quantized(RoundToGrid.apply(x, scale, self.grid(), True, True, dtype), scale.detach(), self.bound)
+    def rounding(self) -> Rounding | None:
+        """To the step size alpha / n, unless alpha is being calibrated."""
+        if self.calibrating:
+            return None
+        return Rounding(self.stored_scale(self.alpha / self.levels), self.grid(), clip_gradient=True, learned=True)
 
 
 def percentile_ends(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bitbert.quantizers.base import MIN_SCALE, ActivationQuantizer, Units, WeightQuantizer
 from bitbert.quantizers.observer import SampleObserver
-from bitbert.quantizers.ste import Grid, Quantized, RoundToGrid, ScaleGradient
+from bitbert.quantizers.ste import Grid, Rounding, RoundToGrid, ScaleGradient
 from bitbert.spec import ActivationSpec, WeightSpec
 
 
@@ -52,16 +52,20 @@ class LSQWeight(WeightQuantizer):
 
 
 class LSQActivation(ActivationQuantizer):
-    """The step size is a parameter; N counts the features of one token, as the tokens of a batch vary."""
+    """The step size is a parameter. N counts the numbers of a calibration batch, since batches vary."""
+
+    elements: Tensor
 
     def __init__(self, spec: ActivationSpec, kind: str, leftovers: torch.dtype) -> None:
         """Start at step 1; calibration fits it."""
         super().__init__(spec, kind, leftovers)
         self.step = nn.Parameter(torch.ones(1))
+        self.register_buffer("elements", torch.tensor(1.0))
         self.observer = SampleObserver()
 
     def observe(self, x: Tensor) -> None:
         """Keep a sample of the batch."""
+        self.elements.fill_(x.numel())
         self.observer.add(x)
 
     @torch.no_grad()
@@ -81,8 +85,9 @@ class LSQActivation(ActivationQuantizer):
         """Keep the step positive; called after each optimizer step."""
         self.step.clamp_(min=MIN_SCALE)
 
-    def quantize(self, x: Tensor, dtype: torch.dtype) -> Quantized:
-        """Codes and the step."""
-        factor = float((x.shape[-1] * self.levels) ** -0.5)
-        scale = self.stored_scale(ScaleGradient.apply(self.step, factor))
-        return Quantized(RoundToGrid.apply(x, scale, self.grid(), True, True, dtype), scale.detach(), self.bound)
+    def rounding(self) -> Rounding | None:
+        """To the learned step, unless it is being calibrated."""
+        if self.calibrating:
+            return None
+        scale = self.stored_scale(ScaleGradient.apply(self.step, (self.elements * self.levels) ** -0.5))
+        return Rounding(scale, self.grid(), clip_gradient=True, learned=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bitbert.quantizers.base import MIN_SCALE, ActivationQuantizer, Units, WeightQuantizer
-from bitbert.quantizers.ste import Grid, Quantized, RoundToGrid
+from bitbert.quantizers.ste import Grid, Quantized, Rounding, RoundToGrid
 from bitbert.spec import ActivationSpec
 
 EMA_DECAY = 0.9999
@@ -64,12 +64,20 @@ class MinMaxActivation(ActivationQuantizer):
         self.zero_point.copy_((-low * scale.reciprocal()).round().clamp(0, self.levels).squeeze())
         return scale
 
+    def rounding(self) -> Rounding | None:
+        """To the frozen range; in training it depends on the batch."""
+        return None if self.training or self.calibrating else self._rounding()
+
     def quantize(self, x: Tensor, dtype: torch.dtype) -> Quantized:
         """Codes with the range after this batch (training) or the frozen one (evaluation)."""
         if self.training:
             self.observe(x.detach())
-        scale = self._scale()
-        return Quantized(RoundToGrid.apply(x, scale, self.grid(), False, False, dtype), scale, self.bound)
+        rounding = self._rounding()
+        return Quantized(rounding(x, dtype), rounding.scale, self.bound)
+
+    def _rounding(self) -> Rounding:
+        scale = self._scale()  # fits the zero point, on which the grid depends
+        return Rounding(scale, self.grid(), clip_gradient=False, learned=False)
 
 
 class TokenMinMaxActivation(ActivationQuantizer):

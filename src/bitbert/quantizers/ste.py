@@ -35,6 +35,10 @@ class Quantized(NamedTuple):
         """Swap two dimensions; needs a scale for the whole tensor."""
         return Quantized(self.codes.transpose(first, second), self.scale, self.bound)
 
+    def view(self, *shape: int) -> Quantized:
+        """Another shape; needs a scale for the whole tensor."""
+        return Quantized(self.codes.view(*shape), self.scale, self.bound)
+
 
 class Grid(NamedTuple):
     """Integers that a code may take: `low..high`, or the odd ones of them where `mid_rise`.
@@ -72,6 +76,20 @@ class Grid(NamedTuple):
         # Not 2 * round((t - 1) / 2) + 1: for tiny negative t the subtraction rounds to -1, and the sign would be lost.
         magnitude = 2 * torch.floor(t.abs() / 2) + 1
         return torch.where(t >= 0, magnitude, -magnitude).clamp(self.low, self.high)
+
+
+class Rounding(NamedTuple):
+    """How numbers become codes once the range is known: `RoundToGrid`'s arguments."""
+
+    scale: Tensor
+    grid: Grid
+    clip_gradient: bool
+    learned: bool
+
+    def __call__(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Codes of `x` in `dtype`."""
+        codes: Tensor = RoundToGrid.apply(x, self.scale, self.grid, self.clip_gradient, self.learned, dtype)
+        return codes
 
 
 class RoundToGrid(torch.autograd.Function):
