@@ -55,6 +55,17 @@ def pack(tmp_path):
     return make
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Tiny models train faster on one thread than on several that wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory) -> Path:
     """A random BERT of one layer in Hugging Face's own format."""

