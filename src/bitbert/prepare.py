@@ -15,7 +15,14 @@ from bitbert.layers.activation import QuantActivation
 from bitbert.layers.embedding import QuantEmbedding
 from bitbert.layers.linear import QuantLinear
 from bitbert.layers.product import gemm_dtype
-from bitbert.quantizers import ActivationQuantizer, FloatActivation, WeightQuantizer, make_activation, make_weight
+from bitbert.quantizers import (
+    ActivationQuantizer,
+    FloatActivation,
+    FloatWeight,
+    WeightQuantizer,
+    make_activation,
+    make_weight,
+)
 from bitbert.spec import QuantSpec, row_groups, tensor_kind
 
 ARCHITECTURES = (
@@ -72,7 +79,7 @@ def quantized_weights(encoder: nn.Module) -> dict[str, tuple[nn.Parameter, Weigh
     return {
         f"{name}.weight": (module.weight, module.weight_quantizer)
         for name, module in encoder.named_modules()
-        if isinstance(module, QuantLinear | QuantEmbedding)
+        if isinstance(module, QuantLinear | QuantEmbedding) and isinstance(module.weight_quantizer, WeightQuantizer)
     }
 
 
@@ -133,7 +140,7 @@ def _swap_embedding(encoder: nn.Module, name: str, spec: QuantSpec) -> None:
     encoder.set_submodule(name, QuantEmbedding(stock, _weight(spec, f"{name}.weight", stock.num_embeddings, None)))
 
 
-def _weight(spec: QuantSpec, name: str, rows: int, head_dim: int | None) -> WeightQuantizer:
+def _weight(spec: QuantSpec, name: str, rows: int, head_dim: int | None) -> WeightQuantizer | FloatWeight:
     weight_spec, groups = spec.weight(name), row_groups(rows, head_dim)
     if weight_spec.group_bits is not None and len(weight_spec.group_bits) != len(groups):
         raise SpecError(f"{name}: group_bits has {len(weight_spec.group_bits)} entries, expected {len(groups)}")

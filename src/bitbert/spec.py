@@ -36,6 +36,9 @@ LEFTOVER_DTYPES = ("float16", "float32")
 WEIGHT_METHODS = ("minmax", "learned_range", "lsq", "ternary", "binary")
 ACTIVATION_METHODS = ("minmax", "learned_range", "lsq")
 
+# Methods that give a code to fewer widths than the grids have; 0 (pruned) goes with every method.
+_METHOD_BITS = {"ternary": 2, "binary": 1}
+
 MAX_BITS = 8
 GROUP_ROWS = 16  # rows in a row group: the width of one engine tile
 
@@ -138,6 +141,10 @@ class WeightSpec:
                 raise SpecError("group_bits needs granularity 'row_group' or 'row', not 'tensor'")
         for bits in self.all_bits:
             self._check_bits(bits)
+            if bits not in (0, _METHOD_BITS.get(self.method, bits)):
+                raise SpecError(f"method {self.method!r} gives {_METHOD_BITS[self.method]}-bit weights, not {bits}-bit ones")
+        if self.method == "ternary" and self.grid != "mid_tread":
+            raise SpecError(f"method 'ternary' needs grid 'mid_tread', not {self.grid!r}")
         if self.packing == "base3" and (self.grid != "mid_tread" or any(bits not in (0, 2) for bits in self.all_bits)):
             raise SpecError("packing 'base3' holds ternary codes only: it needs 2 bits on the mid_tread grid")
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bitbert.layers.product import dequantize, gemm_dtype
-from bitbert.quantizers import WeightQuantizer
+from bitbert.quantizers import FloatWeight, WeightQuantizer
 
 
 class QuantEmbedding(nn.Embedding):
     """`nn.Embedding` over integer codes; it takes over the table of the layer that it replaces."""
 
-    def __init__(self, stock: nn.Embedding, weight_quantizer: WeightQuantizer) -> None:
+    def __init__(self, stock: nn.Embedding, weight_quantizer: WeightQuantizer | FloatWeight) -> None:
         """Replace `stock`."""
-        nn.Module.__init__(self)
-        self.num_embeddings, self.embedding_dim = stock.num_embeddings, stock.embedding_dim
-        self.padding_idx, self.weight = stock.padding_idx, stock.weight
+        super().__init__(stock.num_embeddings, stock.embedding_dim, stock.padding_idx, _weight=stock.weight)
+        self.weight = stock.weight
         self.weight_quantizer = weight_quantizer
 
     def forward(self, input: Tensor) -> Tensor:

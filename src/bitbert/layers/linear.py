@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bitbert.layers.product import gemm_dtype, linear, quantized_linear
-from bitbert.quantizers import ActivationQuantizer, FloatActivation, Quantized, WeightQuantizer
+from bitbert.quantizers import ActivationQuantizer, FloatActivation, FloatWeight, Quantized, WeightQuantizer
 
 Activation = ActivationQuantizer | FloatActivation
 
@@ -19,7 +19,7 @@ class QuantLinear(nn.Linear):
     def __init__(
         self,
         stock: nn.Linear,
-        weight_quantizer: WeightQuantizer,
+        weight_quantizer: WeightQuantizer | FloatWeight,
         input_quantizer: Activation | None = None,
         output_quantizer: Activation | None = None,
     ) -> None:
@@ -35,7 +35,7 @@ class QuantLinear(nn.Linear):
         if not isinstance(input, Quantized):
             assert self.input_quantizer is not None
             input = self.input_quantizer(input, gemm_dtype(input))
-        weight = self.weight_quantizer(self.weight, input.codes.dtype)
+        weight, bias = self.weight_quantizer(self.weight, input.codes.dtype), self.weight_quantizer.kept(self.bias)
         if self.output_quantizer is None:
-            return linear(input, weight, self.bias)
-        return quantized_linear(input, weight, self.bias, self.output_quantizer)
+            return linear(input, weight, bias)
+        return quantized_linear(input, weight, bias, self.output_quantizer)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bitbert.quantizers.base import ActivationQuantizer, FloatActivation, WeightQuantizer
+from bitbert.quantizers.base import ActivationQuantizer, FloatActivation, FloatWeight, WeightQuantizer
 from bitbert.quantizers.binary import BinaryWeight
 from bitbert.quantizers.learned_range import LearnedRangeActivation, LearnedRangeWeight
 from bitbert.quantizers.lsq import LSQActivation, LSQWeight
@@ -15,7 +15,15 @@ from bitbert.quantizers.ste import Quantized
 from bitbert.quantizers.ternary import TernaryWeight
 from bitbert.spec import ActivationSpec, WeightSpec
 
-__all__ = ["ActivationQuantizer", "FloatActivation", "Quantized", "WeightQuantizer", "make_activation", "make_weight"]
+__all__ = [
+    "ActivationQuantizer",
+    "FloatActivation",
+    "FloatWeight",
+    "Quantized",
+    "WeightQuantizer",
+    "make_activation",
+    "make_weight",
+]
 
 _WEIGHTS: dict[str, type[WeightQuantizer]] = {
     "minmax": MinMaxWeight,
@@ -31,8 +39,12 @@ _STATIC_ACTIVATIONS: dict[str, type[ActivationQuantizer]] = {
 }
 
 
-def make_weight(spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: str) -> WeightQuantizer:
-    """The quantizer of a weight matrix whose row groups are `groups`."""
+def make_weight(
+    spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: str
+) -> WeightQuantizer | FloatWeight:
+    """The quantizer of a weight matrix whose row groups are `groups`; one that passes it through where there are no bits."""
+    if not spec.all_bits:
+        return FloatWeight()
     return _WEIGHTS[spec.method](spec, groups, getattr(torch, leftovers))
 
 

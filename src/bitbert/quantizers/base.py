@@ -69,12 +69,13 @@ class WeightQuantizer(nn.Module):
         """Set up grid and units; the number of rows is where the last group ends."""
         super().__init__()
         self.spec, self.leftovers = spec, leftovers
-        bits = spec.group_bits or (spec.bits or 0,) * len(groups)
+        bits = spec.all_bits if spec.group_bits is not None else spec.all_bits * len(groups)
         if len(bits) != len(groups):
             raise ValueError(f"group_bits has {len(bits)} entries, the matrix has {len(groups)} row groups")
         ranges = [code_range(b, spec.grid) for b in bits]
         self.bound = max(high for _, high, _ in ranges)
         self.register_buffer("high_of_group", torch.tensor([float(high) for _, high, _ in ranges]), persistent=False)
+        self._prunes = 0 in bits
         self._odd = [step == 2 for _, _, step in ranges]
         group_of_row = torch.repeat_interleave(torch.tensor([count for _, count in groups]))
         self.register_buffer("group_of_row", group_of_row, persistent=False)
@@ -107,6 +108,10 @@ class WeightQuantizer(nn.Module):
     def stored_scale(self, scale: Tensor, high: Tensor) -> Tensor:
         """Positive, rounded to file precision, and 0 where `high` is 0 (pruned)."""
         return round_to_dtype(scale.clamp(min=MIN_SCALE), self.leftovers) * (high > 0)
+
+    def kept(self, bias: Tensor) -> Tensor:
+        """`bias` (rows), 0 in pruned rows, whose output is 0."""
+        return bias * (self.high_of_group[self.group_of_row] > 0) if self._prunes else bias
 
     def parameters_of(self, weight: Tensor, units: Units, high: Tensor) -> tuple[Tensor, ...]:
         """(scale, ...) per unit, the scale first."""
@@ -145,6 +150,22 @@ class WeightQuantizer(nn.Module):
         """int8 codes (rows, columns) and float32 scales (units), as `forward` uses them."""
         scale = self.parameters_of(weight, self.units, self.high_of_unit())[0]
         return self(weight).codes.to(torch.int8), scale
+
+
+class FloatWeight(nn.Module):
+    """A weight that stays float: codes are the numbers themselves, scale 1."""
+
+    def forward(self, weight: Tensor, dtype: torch.dtype = torch.float32) -> Quantized:
+        """`weight` cast to `dtype`."""
+        return as_codes(weight, dtype)
+
+    def gather(self, table: Tensor, ids: Tensor, dtype: torch.dtype = torch.float32) -> Quantized:
+        """Rows `ids` of an embedding table, cast to `dtype`."""
+        return as_codes(F.embedding(ids, table), dtype)
+
+    def kept(self, bias: Tensor) -> Tensor:
+        """All of it."""
+        return bias
 
 
 class ActivationQuantizer(nn.Module):
