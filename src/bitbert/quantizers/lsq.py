@@ -31,8 +31,8 @@ class LSQWeight(WeightQuantizer):
 
     def parameters_of(self, weight: Tensor, units: Units, high: Tensor) -> tuple[Tensor, ...]:
         """(step,) per unit, with the scaled gradient."""
-        elements = weight.numel() / self.num_units
-        factor = float((elements * self.bound) ** -0.5)
+        elements = self.units.sum(torch.ones_like(weight[:, :1])) * weight.shape[1]
+        factor = (elements * high.clamp(min=1)).rsqrt()
         return (self.stored_scale(ScaleGradient.apply(self.step, factor), high),)
 
     def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:

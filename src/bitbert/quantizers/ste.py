@@ -154,8 +154,8 @@ class ScaleGradient(torch.autograd.Function):
     """Identity whose gradient is multiplied by a factor (LSQ's 1/sqrt(N * Qp))."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
-        """`x` unchanged."""
+    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
+        """`x` unchanged; `factor` broadcasts against it."""
         ctx.factor = factor
         return x.view_as(x)
 
