@@ -12,14 +12,17 @@ from rich.text import Text
 
 MIB = 2**20
 UNBOUNDED = 1000
+FIGURES = "0123456789+-"  # what a figure begins with; "-" alone stands for none
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> Table:
-    """A table whose first column is text and whose others are figures, aligned to the right."""
-    out = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table with columns of figures aligned to the right, and columns of words to the left."""
+    cells = list(rows)
+    out = Table(box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
-        out.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
-    for row in rows:
+        figures = all(row[i][:1] in FIGURES for row in cells)
+        out.add_column(column, justify="right" if figures else "left", no_wrap=True)
+    for row in cells:
         out.add_row(*(Text(cell) for cell in row))  # Text: brackets in a label are not markup
     return out
 
