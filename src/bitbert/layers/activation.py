@@ -53,7 +53,7 @@ class _Table(torch.autograd.Function):
         clip: bool,
         learned: bool,
     ) -> Tensor:
-        with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
             values = (torch.arange(-bound, bound + 1) * scale.detach()).requires_grad_()
             outputs = function(values)
             (slope,) = torch.autograd.grad(outputs.sum(), values)

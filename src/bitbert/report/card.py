@@ -26,7 +26,7 @@ _CALLS = {
     "sequence": 'model.predict(["a gripping film"])    # labels and scores',
     "token": 'model.encode(["a sentence"])          # float32 (1, {hidden})',
 }
-_NOT_METRICS = ("texts", "ms_per_text", "float32")
+_NOT_METRICS = ("texts", "ms_per_text", "float32", "trained")
 
 
 def model_card(model: PackedModel, report: Mapping[str, Any]) -> str:

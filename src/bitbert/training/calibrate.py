@@ -17,7 +17,8 @@ from bitbert.recipes.schema import Calibration
 def calibrate(model: PreTrainedModel, batches: Iterable[dict[str, Tensor]], settings: Calibration) -> None:
     """Run `batches` through `model` with its activations in float, then set every static range from what passed.
 
-    `batches` should hold little padding, as padding is observed too. Learned weight ranges are set by the rule in `settings`.
+    `batches` should hold little padding, as padding is observed too. Learned weight ranges are set by the rule in
+    `settings`.
     """
     encoder = base_model(model)
     quantizers = list(quantized_activations(encoder).values())

@@ -1,7 +1,8 @@
 """Distillation losses between a student and its teacher, padding left out.
 
-TinyBERT (Jiao et al. 2020), TernaryBERT and KDLSQ-BERT use these three with weight 1: soft cross-entropy of the logits, mean squared
-error of the attention scores (before mask and softmax) and of the hidden states (embeddings and every layer), each summed over layers.
+TinyBERT (Jiao et al. 2020), TernaryBERT and KDLSQ-BERT use these three with weight 1: soft cross-entropy of the logits,
+mean squared error of the attention scores (before mask and softmax) and of the hidden states (embeddings and every
+layer), each summed over layers.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 def logits_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -19,7 +20,7 @@ def logits_loss(student: Tensor, teacher: Tensor) -> Tensor:
     With one output, a regression, the mean squared error.
     """
     if student.shape[-1] == 1:
-        return F.mse_loss(student, teacher)
+        return functional.mse_loss(student, teacher)
     return -(teacher.softmax(-1) * student.log_softmax(-1)).mean()
 
 

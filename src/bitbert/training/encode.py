@@ -28,7 +28,7 @@ def encode(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_l
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """Random batches of similar length, their order a function of seed and epoch only, so that a resumed run sees the same."""
+    """Random batches of similar length; their order is a function of seed and epoch, so a resumed run sees the same."""
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         """`lengths` in tokens, one per row of the data set."""

@@ -1,4 +1,4 @@
-"""Scores of a model on labelled data: a packed directory through the engine, a float checkpoint through torch in float32."""
+"""Scores of a model on labelled data: a packed directory through the engine, a float checkpoint through torch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from bitbert.training.models import load_finetuned, load_tokenizer
 from bitbert.training.tasks import Task
 
 Logits = NDArray[np.float32]
+Run = Callable[[Dataset], Logits]
 
 
 def evaluate(
@@ -37,13 +38,13 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Metrics (in points), number of texts and milliseconds per text (tokenizing included) on each split.
 
-    `model` is a packed directory or a float checkpoint; `task` is a GLUE name or data that was loaded. Raises `ModelError`,
-    `CheckpointError` or `DataError` for what cannot be used.
+    `model` is a packed directory or a float checkpoint; `task` is a GLUE name or data that was loaded. Raises
+    `ModelError`, `CheckpointError` or `DataError` for what cannot be used.
     """
     data = task_data(task, data_dir=data_dir, download=download)
     logits = _packed_logits if is_packed(model) else _float_logits
     run = logits(Path(model), data.task, threads, batch_size, max_length)
-    return {name: score(run, data.split(name), data.task) for name in splits}
+    return {name: score(run, data.split(name), data.task)[0] for name in splits}
 
 
 def is_packed(model: str | Path) -> bool:
@@ -55,16 +56,25 @@ def is_packed(model: str | Path) -> bool:
     return isinstance(config, dict) and "quantization_config" in config
 
 
-def score(run: Callable[[Dataset], Logits], split: Dataset, task: Task) -> dict[str, float]:
-    """Metrics of the logits that `run` gives for the texts of a split, with how long it took."""
+def score(run: Run, split: Dataset, task: Task) -> tuple[dict[str, float], Logits]:
+    """The logits that `run` gives for the texts of a split, and before them their metrics with how long it took."""
     started = time.perf_counter()
     logits = run(split)
     seconds = time.perf_counter() - started
     metrics = task.compute(logits, split["label"])
-    return {**metrics, "texts": len(split), "ms_per_text": 1e3 * seconds / len(split)}
+    return {**metrics, "texts": len(split), "ms_per_text": 1e3 * seconds / len(split)}, logits
 
 
-def packed_run(model: Model, batch_size: int = 32) -> Callable[[Dataset], Logits]:
+def agreement(one: Logits, other: Logits) -> float:
+    """Percentage of texts that get the same label from logits (texts, labels) of two models.
+
+    >>> agreement(np.float32([[1, 0], [2, 3]]), np.float32([[4, 1], [3, 2]]))
+    50.0
+    """
+    return float(100.0 * np.mean(one.argmax(axis=1) == other.argmax(axis=1)))
+
+
+def packed_run(model: Model, batch_size: int = 32) -> Run:
     """Split -> logits through the engine."""
 
     def run(split: Dataset) -> Logits:
@@ -77,8 +87,13 @@ def packed_run(model: Model, batch_size: int = 32) -> Callable[[Dataset], Logits
 
 
 def torch_run(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, *, batch_size: int = 32, max_length: int = 512
-) -> Callable[[Dataset], Logits]:
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    *,
+    batch_size: int = 32,
+    max_length: int = 512,
+) -> Run:
     """Split -> logits of a torch model in float32, batches padded and sorted by length."""
     collate = DataCollatorWithPadding(tokenizer)
 
@@ -98,15 +113,11 @@ def torch_run(
     return run
 
 
-def _packed_logits(
-    model: Path, task: Task, threads: int | None, batch_size: int, max_length: int | None
-) -> Callable[[Dataset], Logits]:
+def _packed_logits(model: Path, task: Task, threads: int | None, batch_size: int, max_length: int | None) -> Run:
     return packed_run(bitbert.load(model, threads=threads, max_length=max_length), batch_size)
 
 
-def _float_logits(
-    model: Path, task: Task, threads: int | None, batch_size: int, max_length: int | None
-) -> Callable[[Dataset], Logits]:
+def _float_logits(model: Path, task: Task, threads: int | None, batch_size: int, max_length: int | None) -> Run:
     if threads is not None:
         torch.set_num_threads(threads)
     classifier = load_finetuned(model, task)

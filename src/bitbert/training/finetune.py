@@ -1,4 +1,4 @@
-"""Fine-tuning in float: pretrained encoder + task -> the checkpoint that quantization starts from and is measured against."""
+"""Fine-tuning in float: an encoder and a task -> the checkpoint that quantization starts from and compares with."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def finetune(
 ) -> dict[str, Any]:
     """Train a classifier or regressor on the task's train split and write it to `output` as a Hugging Face checkpoint.
 
-    `model` is a local directory (a hub name with `download`). Returns what was done: settings, steps, loss, seconds. A run that was
-    killed goes on from its last checkpoint with `resume`, to the same weights.
+    `model` is a local directory (a hub name with `download`). Returns what was done: settings, steps, loss, seconds. A
+    run that was killed goes on from its last checkpoint with `resume`, to the same weights.
     """
     output = Path(output)
     check_free(output, overwrite)

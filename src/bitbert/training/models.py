@@ -37,8 +37,8 @@ def load_tokenizer(model: str | Path, *, download: bool = False) -> PreTrainedTo
 def load_pretrained(model: str | Path, task: Task, *, download: bool = False) -> PreTrainedModel:
     """A pretrained encoder with a head for `task`, kept from the checkpoint where it fits, else new.
 
-    `model` is a local directory, or a hub name with `download`. Raises `ModelError` for a checkpoint that is missing, damaged or of an
-    architecture that cannot be quantized.
+    `model` is a local directory, or a hub name with `download`. Raises `ModelError` for a checkpoint that is missing,
+    damaged or of an architecture that cannot be quantized.
     """
     _load_config(model, download)
     names = list(task.label_names) or ["LABEL_0"]
@@ -54,9 +54,7 @@ def load_pretrained(model: str | Path, task: Task, *, download: bool = False) ->
     )
 
 
-def load_finetuned(
-    model: str | Path, task: Task, *, download: bool = False, scores: bool = False
-) -> PreTrainedModel:
+def load_finetuned(model: str | Path, task: Task, *, download: bool = False, scores: bool = False) -> PreTrainedModel:
     """A fine-tuned classifier or regressor that fits `task`; with `scores`, a teacher whose attention hands them out.
 
     Raises `ModelError` as `load_pretrained`, and for a checkpoint without a head or with one of another size.

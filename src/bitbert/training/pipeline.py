@@ -1,4 +1,4 @@
-"""`bitbert.quantize`: a fine-tuned float checkpoint and data -> a packed directory, trained by a recipe and measured."""
+"""`bitbert.quantize`: a fine-tuned float checkpoint + data -> a packed directory, trained by a recipe and measured."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from bitbert.spec import QuantSpec, parse_bits
 from bitbert.training.calibrate import calibrate
 from bitbert.training.data import TaskData, task_data
 from bitbert.training.encode import encode, some_batches
-from bitbert.training.evaluate import evaluate
+from bitbert.training.evaluate import Run, agreement, evaluate, packed_run, score, torch_run
 from bitbert.training.models import load_finetuned, load_tokenizer
 from bitbert.training.stages import run_stage
+from bitbert.training.tasks import Task
 from bitbert.training.work import check_free, work_directory
 
 MAX_LENGTH = 128
@@ -50,10 +51,11 @@ def quantize(
 ) -> dict[str, Any]:
     """Train `model` at width `bits` on the task's train split and write the packed result to `output`.
 
-    `model` is a fine-tuned classifier or regressor: a local directory, or a hub name with `download`. `recipe` is the method (by
-    name or YAML file; default: by the width) and `settings` change its fields, such as `"epochs=1"`. Scores on the held-out splits
-    come from the engine that will serve the model. Returns the report that is also written as `report.json`. A run that was killed goes on with
-    `resume`. Raises `BitbertError` for whatever the caller can mend, before any training where possible.
+    `model` is a fine-tuned classifier or regressor: a local directory, or a hub name with `download`. `recipe` is the
+    method (by name or YAML file; default: by the width) and `settings` change its fields, such as `"epochs=1"`. Scores
+    on the held-out splits come from the engine that will serve the model. Returns the report that is also written as
+    `report.json`. A run that was killed goes on with `resume`. Raises `BitbertError` for whatever the caller can mend,
+    before any training where possible.
     """
     output = Path(output)
     chosen = load_recipe(recipe or default_recipe(bits), settings)
@@ -77,7 +79,7 @@ def quantize(
             "recipe": chosen.name,
             "stages": stages,
             "max_length": max_length,
-            "splits": _measure(work / "packed", model, data),
+            "splits": _measure(work / "packed", student, tokenizer, model, data),
             "bytes": _sizes(work / "packed", student),
             "machine": machine(),
         }
@@ -123,11 +125,32 @@ def _train(
     ]
 
 
-def _measure(packed: Path, teacher: str | Path, data: TaskData) -> dict[str, Any]:
-    """Per held-out split: scores through the engine and, as `float32`, of the model that it came from."""
+def _measure(
+    packed: Path,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: str | Path,
+    data: TaskData,
+) -> dict[str, Any]:
+    """Per held-out split: scores through the engine; as `trained`, of the fake-quantized model in float32, with the
+    percentage of texts that both give the same label; as `float32`, of the model that it came from.
+    """
+    engine = packed_run(bitbert.load(packed))
+    positions = student.config.max_position_embeddings
+    trained = torch_run(student, tokenizer, data.task, max_length=positions)
     held_out = [name for name in data.splits if name != "train"]
-    ours, reference = evaluate(packed, data, held_out), evaluate(teacher, data, held_out)
-    return {name: ours[name] | {"float32": reference[name]} for name in held_out}
+    float32 = evaluate(teacher, data, held_out)
+    return {
+        name: _beside_trained(engine, trained, data.split(name), data.task) | {"float32": float32[name]}
+        for name in held_out
+    }
+
+
+def _beside_trained(engine: Run, trained: Run, split: Dataset, task: Task) -> dict[str, Any]:
+    scores, logits = score(engine, split, task)
+    trained_scores, trained_logits = score(trained, split, task)
+    same = {} if task.is_regression else {"agreement": agreement(logits, trained_logits)}
+    return scores | {"trained": trained_scores | same}
 
 
 def _sizes(packed: Path, model: PreTrainedModel) -> dict[str, Any]:

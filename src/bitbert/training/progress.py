@@ -43,6 +43,8 @@ class ProgressBar(TrainerCallback):
         if "loss" in (logs := kwargs.get("logs") or {}):
             self._bar.update(self._task, loss=f"loss {float(logs['loss']):.3f}")
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Leave the finished bar on the screen."""
         self._bar.stop()

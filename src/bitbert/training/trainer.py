@@ -1,6 +1,8 @@
-"""The training loop: transformers' `Trainer` with a teacher, three learning rates and batches whose order survives a restart.
+"""The training loop: transformers' `Trainer` with a teacher, three learning rates and batches whose order survives a
+restart.
 
-It trains plain float models too (a recipe without a teacher). What is trained is said by a `Stage`; nothing here knows recipes by name.
+It trains plain float models too (a recipe without a teacher). What is trained is said by a `Stage`; nothing here knows
+recipes by name.
 """
 
 from __future__ import annotations
@@ -130,7 +132,8 @@ def _group(name: str, decayed: set[str]) -> str:
 def arguments(
     stage: Stage, work_dir: Path, seed: int, *, logging_steps: int = 50, report_to: str = "none"
 ) -> TrainingArguments:
-    """Training arguments of one stage: bfloat16 where it is fast, CUDA where there is one, a checkpoint every 500 steps."""
+    """Training arguments of one stage: bfloat16 where it is fast, CUDA where there is one, a checkpoint every 500
+    steps."""
     return TrainingArguments(
         output_dir=str(work_dir),
         num_train_epochs=stage.epochs,
@@ -152,7 +155,8 @@ def arguments(
 
 
 def bfloat16_is_fast() -> bool:
-    """Whether this machine multiplies bfloat16 faster than float32: CUDA from Ampere on, CPUs with AMX or AVX512-BF16."""
+    """Whether this machine multiplies bfloat16 faster than float32: CUDA from Ampere on, CPUs with AMX or
+    AVX512-BF16."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -29,13 +29,11 @@ def check_free(output: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def work_directory(
-    output: Path, chosen: Path | None, settings: Mapping[str, Any], *, resume: bool
-) -> Iterator[Path]:
+def work_directory(output: Path, chosen: Path | None, settings: Mapping[str, Any], *, resume: bool) -> Iterator[Path]:
     """Yield the work directory of a run that writes `output`: `chosen`, or `output` with `.work` behind its name.
 
-    It is removed when the block ends well and kept, to `resume` from, when it does not. `settings` say what the run is; a
-    resumed one must have the same. Raises `CheckpointError` otherwise.
+    It is removed when the block ends well and kept, to `resume` from, when it does not. `settings` say what the run is;
+    a resumed one must have the same. Raises `CheckpointError` otherwise.
     """
     path = chosen or output.with_name(output.name + ".work")
     wanted = json.loads(json.dumps(settings, default=str))

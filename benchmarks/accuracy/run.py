@@ -1,0 +1,152 @@
+"""One cell of the accuracy table: quantize a teacher, score the result through the engine, write one JSON file.
+
+    python benchmarks/accuracy/run.py --task sst2 --recipe kdlsq --bits w4a8 --seed 1 --max-train 16000 \\
+        --teacher teachers/sst2 --data-dir data
+
+Scores are of the final checkpoint, on validation and test together where the test split has labels: one metric over all
+their texts. Beside the engine's score stand the teacher's and that of the fake-quantized model in float32 (`trained`).
+A cell whose result is there is skipped; one that was killed goes on from its last training checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from datasets import concatenate_datasets
+
+import bitbert
+from bitbert.errors import BitbertError
+from bitbert.training.data import TaskData, load_task
+
+RESULTS = Path(__file__).parent / "results"
+TOGETHER = "validation + test"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What is measured: a task, a method, a width, a seed and the number of training rows (None: all)."""
+
+    task: str
+    recipe: str
+    bits: str
+    seed: int
+    max_train: int | None = None
+
+    @property
+    def name(self) -> str:
+        part = "all" if self.max_train is None else self.max_train
+        return f"{self.task}-{self.recipe}-{self.bits}-{part}-s{self.seed}"
+
+    @property
+    def result(self) -> Path:
+        return RESULTS / f"{self.name}.json"
+
+    @property
+    def arguments(self) -> list[str]:
+        part = [] if self.max_train is None else ["--max-train", str(self.max_train)]
+        return [*("--task", self.task, "--recipe", self.recipe, "--bits", self.bits, "--seed", str(self.seed)), *part]
+
+
+def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str, Any]:
+    """Train the cell unless its packed directory is in `models` already, and return its result."""
+    data = with_splits_together(load_task(cell.task, data_dir=data_dir, max_train=cell.max_train))
+    packed = models / cell.name
+    commit = current_commit()
+    if not packed.exists():
+        bitbert.quantize(teacher, data, packed, bits=cell.bits, recipe=cell.recipe, seed=cell.seed, resume=True)
+    report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
+    return summary(cell, data, report, teacher) | {"commit": commit}
+
+
+def with_splits_together(data: TaskData) -> TaskData:
+    """The same data with one more split, validation and test after each other, in the place of test."""
+    splits = dict(data.splits)
+    if "test" in splits:
+        splits[TOGETHER] = concatenate_datasets([splits["validation"], splits.pop("test")])
+    return dataclasses.replace(data, splits=splits)
+
+
+def summary(cell: Cell, data: TaskData, report: dict[str, Any], teacher: Path) -> dict[str, Any]:
+    """The figures of a cell, and what is needed to get them again; names of directories are left out."""
+    scored_on = TOGETHER if TOGETHER in data.splits else "validation"
+    scores, metric = report["splits"][scored_on], data.task.main_metric
+    return {
+        **dataclasses.asdict(cell),
+        "metric": metric,
+        "scored_on": scored_on,
+        "texts": scores["texts"],
+        "score": scores[metric],
+        "teacher_score": scores["float32"][metric],
+        "drop": scores["float32"][metric] - scores[metric],
+        "trained_score": scores["trained"][metric],
+        "agreement": scores["trained"].get("agreement"),
+        "checkpoint": "final",
+        "bytes": report["bytes"],
+        "minutes": round(sum(stage["seconds"] for stage in report["stages"]) / 60, 1),
+        "train_rows": report["rows"],
+        "stages": report["stages"],
+        "splits": report["splits"],
+        "teacher": {"name": teacher.resolve().name, "sha256": sha256(teacher / "model.safetensors")},
+        "machine": report["machine"],
+        "command": " ".join(
+            ["python benchmarks/accuracy/run.py", *cell.arguments, "--teacher", teacher.name, "--data-dir", "DIR"]
+        ),
+    }
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def current_commit() -> str:
+    """The commit, with `+changes` if the package differs from it."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], cwd=RESULTS.parent, capture_output=True, text=True)
+
+    changed = git("diff", "--quiet", "HEAD", "--", ":/src", ":/native").returncode
+    return git("rev-parse", "HEAD").stdout.strip() + ("+changes" if changed else "")
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", required=True, help="a GLUE task: sst2, cola, mrpc, stsb, ...")
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--bits", required=True, help="wXaY")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-train", type=int, help="train on this many rows, always the same ones")
+    parser.add_argument("--teacher", type=Path, required=True, help="directory that `bitbert finetune` wrote")
+    parser.add_argument("--data-dir", type=Path, required=True, help="where DIR/TASK/train.parquet lies")
+    parser.add_argument("--models", type=Path, default=Path("runs/accuracy"), help="where packed models are kept")
+    given = parser.parse_args()
+    cell = Cell(given.task, given.recipe, given.bits, given.seed, given.max_train)
+    if cell.result.exists():
+        print(f"{cell.name}: done already", file=sys.stderr)
+        return 0
+    try:
+        result = measure(cell, given.teacher, given.data_dir, given.models)
+    except BitbertError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    write(cell.result, result)
+    print(f"{cell.name}: {result['metric']} {result['score']:.2f}, drop {result['drop']:.2f}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
