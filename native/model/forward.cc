@@ -34,6 +34,7 @@ void Forward::run(Output output, float* out) {
   const std::vector<EncoderLayer>& layers = weights_.layers;
   for_each_block([&](const Block& block) {
     embed(block);
+    if (trace_) trace_hidden("embeddings");
     project(layers[0], block);
   });
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -41,9 +42,9 @@ void Forward::run(Output output, float* out) {
     for_each_block([&](const Block& block) {
       finish_attention(layers[i], block);
       feed_forward(layers[i], block);
-      trace_hidden("encoder.layer." + std::to_string(i));
       if (i + 1 < layers.size()) project(layers[i + 1], block);
     });
+    if (trace_) trace_hidden("encoder.layer." + std::to_string(i));
   }
   switch (output) {
     case Output::kHidden:
@@ -84,7 +85,6 @@ void Forward::embed(const Block& block) {
                    weights_.position.look_up(position, place), width_, row);
     kernels_.layer_norm(row, nullptr, width_, weights_.embedding_norm.parameters(), row);
   }
-  trace_hidden("embeddings");
 }
 
 void Forward::project(const EncoderLayer& layer, const Block& block) {
@@ -237,7 +237,7 @@ void Forward::pool(float* out) {
   const CodeRows& input = workspace_.query;  // free by now, and has a row for every token
   quantize(weights_.pooler_input, first.data(), rows, width_, input);
   linear(weights_.pooler, input.input(static_cast<int>(rows)), floats(out, width_), workspace_.threads[0].panels);
-  kernels_.apply(Function::kTanh, out, static_cast<int>(rows * width_), out);
+  for (int64_t b = 0; b < rows; ++b, out += width_) kernels_.apply(Function::kTanh, out, width_, out);
 }
 
 void Forward::mean(float* out) {
@@ -264,7 +264,7 @@ void Forward::logits(const float* rows, int64_t count, float* out) {
 }
 
 void Forward::trace_hidden(const std::string& name) {
-  if (trace_) record(*trace_, name + ".hidden", workspace_.hidden, batch_.tokens(), width_, width_);
+  record(*trace_, name + ".hidden", workspace_.hidden, batch_.tokens(), width_, width_);
 }
 
 }  // namespace bitbert

@@ -1,6 +1,9 @@
 #include "model/threads.h"
 
 #include <chrono>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 
 #include "cpu/float_state.h"
 
@@ -22,11 +25,18 @@ void wait_while(const std::atomic<T>& value, T old) {
 }  // namespace
 
 Team::Team(int threads) {
-  for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+  } catch (const std::system_error&) {
+    stop();
+    throw std::runtime_error("threads: the system does not allow " + std::to_string(threads));
+  }
 }
 
-Team::~Team() {
-  stop_ = true;
+Team::~Team() { stop(); }
+
+void Team::stop() {
+  stopping_ = true;
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -48,7 +58,7 @@ void Team::work(int thread) {
   for (uint32_t seen = 0;;) {
     wait_while(round_, seen);
     ++seen;
-    if (stop_) return;
+    if (stopping_) return;
     drain(thread);
     if (busy_.fetch_sub(1, std::memory_order_release) == 1) busy_.notify_one();
   }

@@ -13,6 +13,7 @@ class Team {
  public:
   using Body = std::function<void(int64_t task, int thread)>;
 
+  // Throws std::runtime_error if the system allows no more threads.
   explicit Team(int threads);
   ~Team();
   Team(const Team&) = delete;
@@ -24,6 +25,7 @@ class Team {
   void run(int64_t tasks, const Body& body);
 
  private:
+  void stop();
   void work(int thread);
   void drain(int thread);
 
@@ -32,7 +34,7 @@ class Team {
   std::atomic<int64_t> next_{0};
   std::atomic<uint32_t> round_{0};  // counts calls of run; workers wait for it to change
   std::atomic<int> busy_{0};        // workers that have not finished this round
-  bool stop_ = false;
+  bool stopping_ = false;
   std::vector<std::thread> workers_;
 };
 

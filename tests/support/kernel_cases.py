@@ -18,7 +18,7 @@ def runnable(isa):
 ISAS = [isa for isa in ("scalar", "avx2", "avx_vnni", "avx_vnni_evex", "avx512_vnni") if runnable(isa)]
 SIZES = (1, 2, 3, 15, 16, 17, 31, 33, 47, 61, 64, 127, 312, 769)
 
-every_isa = pytest.mark.parametrize("kernels", [native.kernels(isa) for isa in ISAS], ids=ISAS)
+every_isa = pytest.mark.parametrize("kernels", ISAS, indirect=True)
 
 
 def assert_same_bits(actual, expected):
