@@ -1,6 +1,7 @@
 """The kernels of one instruction set, for tests marked `every_isa`."""
 
 import pytest
+
 from support.kernel_cases import native
 
 
