@@ -5,7 +5,7 @@
 // there the 16-bit sums cannot saturate, twice as many products fit an instruction, and they are widened every few
 // groups.
 #include "kernels/lanes/avx2.h"
-//
+// Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
 
 namespace bitbert::avx2 {

@@ -4,7 +4,7 @@
 // runs up to twice a cycle, so at least 10 independent sums are wanted; 12 x 2 use 24 of 32 registers and leave room
 // for two panels and the broadcasts, and make 14 loads serve 24 multiplications.
 #include "kernels/lanes/avx512.h"
-//
+// Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
 
 namespace bitbert::avx512_vnni {

@@ -6,7 +6,7 @@
 // CPUs with AVX-512 VNNI have the same instruction in another encoding: gemm_avx_vnni_evex.cc compiles this file for
 // them, so that it can be tested there.
 #include "kernels/lanes/avx2.h"
-//
+// Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
 
 #ifdef BITBERT_EVEX

@@ -1,6 +1,6 @@
 // The row operations for avx2: the bodies of *_lanes.h on its registers.
 #include "kernels/lanes/avx2.h"
-//
+// Bodies on these registers:
 #include "kernels/rowops/dot_lanes.h"
 #include "kernels/rowops/embed_lanes.h"
 #include "kernels/rowops/functions_lanes.h"
