@@ -1,7 +1,7 @@
 """How far torch and the engine may be apart before a number is rounded to a code: docs/numerics.md, "Agreement".
 
-Every function bounds |torch - engine| of one operation, from the engine's own numbers, in float64; names follow that page.
-`bounds` strings them together over a whole encoder. Nothing here compares anything.
+Every function bounds |torch - engine| of one operation, from the engine's own numbers, in float64; names follow that
+page. `bounds` strings them together over a whole encoder. Nothing here compares anything.
 """
 
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ def quantize(d, t, r):
 def per_token(x, d, symmetric, grid):
     """Scale of each token of x (T, n), which differs by d, and the bound on its codes.
 
-    The range differs by its ends, each side rounds range, scale, reciprocal and product. A zero point that torch may round the other way
-    moves every code of its token: no bound.
+    The range differs by its ends, each side rounds range, scale, reciprocal and product. A zero point that torch may
+    round the other way moves every code of its token: no bound.
     """
     quantized = quantize_per_token(x.astype(np.float32), symmetric, grid)
     scale = quantized.scale.astype(np.float64)
@@ -83,7 +83,7 @@ def embeddings(parts, sums):
 
 
 def layer_norm(h, d, gamma, beta, eps):
-    """LayerNorm of h (T, n), whose elements differ by d; NaN, which no difference is below, where d is too large for the formula."""
+    """LayerNorm of h (T, n), whose elements differ by d; NaN, below which nothing is, where d is too large for it."""
     n = h.shape[-1]
     mean = h.mean(-1, keepdims=True)
     sigma = np.sqrt(h.var(-1, keepdims=True) + eps)
@@ -125,8 +125,8 @@ class Scale:
 class Bounds:
     """All of them along an encoder, from the engine's trace of one sequence, as long as the codes before are equal.
 
-    `stream`: |torch - engine| of the residual stream where it leaves a LayerNorm, by the name of that module. None: every operation starts
-    from equal floats too.
+    `stream`: |torch - engine| of the residual stream where it leaves a LayerNorm, by the name of that module. None:
+    every operation starts from equal floats too.
     """
 
     def __init__(self, reference, trace, stream=None):
@@ -160,7 +160,7 @@ class Bounds:
         return codes[index].astype(np.float64) * scale[index]
 
     def _layer(self, layer, before):
-        """Bounds of one layer, which the residual stream enters from the LayerNorm of `before`; the module it leaves from."""
+        """Bounds of a layer that the stream enters from the LayerNorm of `before`; the module that it leaves from."""
         attention, context = f"{layer}.attention.self", f"{layer}.attention.output.dense.input"
         scale = self._quantize(f"{attention}.input", self._entering(before))
         for part in ("query", "key", "value"):

@@ -1,4 +1,4 @@
-"""The engine's half of a comparison: its trace as codes around zero, and how far each number was from rounding the other way."""
+"""The engine's half of a comparison: its trace as codes around zero, and how far from a tie each number was."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from bitbert.spec import tensor_kind
 
 @dataclass(frozen=True)
 class Codes:
-    """One activation: codes with the zero point subtracted, their scale, and the numbers before rounding in steps of it."""
+    """One activation: codes without the zero point, their scale, and the numbers before rounding in steps of it."""
 
     codes: np.ndarray
     scale: np.ndarray

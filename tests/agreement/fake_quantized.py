@@ -1,4 +1,4 @@
-"""Watching a prepared model run: what every quantizer got and gave, by its name in the spec, and optionally what it must give.
+"""Watching a prepared model run: what every quantizer got and gave, and, where that is wanted, what it must give.
 
 The hooks live here and not in the package; a model is left as it was found.
 """
@@ -20,8 +20,9 @@ from bitbert.quantizers import Quantized
 class Seen:
     """Of one sequence, as numpy arrays without the batch dimension (what has one row only keeps that).
 
-    By activation: `codes`, zero point subtracted, and `steps`, the floats they came from over the scale. `floats` by LayerNorm, and
-    "pooler" and "head". In the order of computation: `products`, every sum of codes, and the attention `scores`.
+    By activation: `codes`, zero point subtracted, and `steps`, the floats they came from over the scale. `floats` by
+    LayerNorm, and "pooler" and "head". In the order of computation: `products`, every sum of codes, and the attention
+    `scores`.
     """
 
     codes: dict = field(default_factory=dict)
@@ -35,7 +36,8 @@ class Seen:
 def watch(model, ids, types, forced=None):
     """Run one sequence in evaluation mode.
 
-    `forced` maps activations to the `Quantized` and LayerNorms to the tensor that they hand on instead of their own result.
+    `forced` maps activations to the `Quantized` and LayerNorms to the tensor that they hand on instead of their own
+    result.
     """
     seen, encoder, forced = Seen(), base_model(model), forced or {}
     with ExitStack() as stack:

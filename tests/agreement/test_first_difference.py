@@ -1,10 +1,9 @@
 """A whole network on real sentences: where torch and the engine first differ in a code, that number was on a tie.
 
-Both run from the same token ids, each on its own numbers. As long as all codes so far are equal, all integer sums are, and what differs is
-the rounding of floats, which docs/numerics.md bounds along the network. After the first different code nothing is claimed.
+Both run from the same token ids, each on its own numbers. As long as all codes so far are equal, all integer sums are,
+and what differs is the rounding of floats, which docs/numerics.md bounds along the network. After the first different
+code nothing is claimed.
 """
-
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -62,7 +61,7 @@ def first_difference(names, seen, expected):
 
 
 def check(names, seen, expected, bounds):
-    """Up to the first code that differs, numbers before rounding are as near as derived; that code's was as near to a tie."""
+    """Up to the first code that differs numbers are as near as derived, and that code's was as near to a tie."""
     first = first_difference(names, seen, expected)
     for name in names if first is None else names[: names.index(first) + 1]:
         apart = np.abs(seen.steps[name].astype(np.float64) - expected[name].steps)

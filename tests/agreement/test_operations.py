@@ -1,7 +1,7 @@
-"""Operation by operation, from the same input codes: torch, the numpy reference and every instruction set of the engine.
+"""Operation by operation, from the same input codes: torch, the numpy reference, every instruction set of the engine.
 
-Integer sums are equal. Codes are equal wherever the number before rounding is farther from a tie than docs/numerics.md derives; and
-that bound itself holds for every number, tie or not.
+Integer sums are equal. Codes are equal wherever the number before rounding is farther from a tie than docs/numerics.md
+derives; and that bound itself holds for every number, tie or not.
 """
 
 import numpy as np
@@ -98,7 +98,8 @@ def compare_codes(seen, expected, bound, name):
     return 1 - sure.mean()
 
 
-# A code is unsure if a number of up to 127 steps falls within some 100 of its roundings, 2^-24 each, of a tie on either side: one in 650.
+# A code is unsure if a number of up to 127 steps falls within some 100 of its roundings, 2^-24 each, of a tie on either
+# side: one in 650.
 MOST_UNSURE = 2 * 127 * 100 * 2.0**-24
 
 
