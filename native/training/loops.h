@@ -107,5 +107,5 @@ float look_up_backward(const bfloat16* codes, const bfloat16* grad, const float*
   });
 }
 
-const Kernels table{quantize,           quantize_backward, scale_and_shift, shift_and_quantize, shift_and_quantize_backward,
-                    look_up, look_up_backward};
+const Kernels table{quantize, quantize_backward, scale_and_shift, shift_and_quantize, shift_and_quantize_backward,
+                    look_up,  look_up_backward};
