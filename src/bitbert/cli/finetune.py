@@ -32,6 +32,7 @@ def finetune(
     work_dir: options.WorkDir = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
+    tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
 ) -> None:
     """Fine-tune an encoder in float32 on a task or on your own texts.
@@ -58,6 +59,7 @@ def finetune(
         seed=seed,
         resume=resume,
         overwrite=overwrite,
+        report_to="tensorboard" if tensorboard else "none",
         download=download,
         work_dir=work_dir,
     )

@@ -60,6 +60,9 @@ WorkDir = Annotated[
     Path | None,
     typer.Option("--work-dir", help="Where checkpoints are kept. Default: OUTPUT.work", rich_help_panel=_RUN),
 ]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write events to OUTPUT.runs for TensorBoard.", rich_help_panel=_RUN)
+]
 MaxLength = Annotated[
     int, typer.Option("--max-length", min=4, help="Tokens at which texts are cut.", rich_help_panel=_RUN)
 ]

@@ -14,7 +14,10 @@ from bitbert.cli.output import notices, print_json, say
 def quantize(
     model: Annotated[str, typer.Argument(help="Directory of a fine-tuned classifier; a hub name with --download.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
-    bits: Annotated[str, typer.Option("--bits", help="Width of weights and activations: wXaY.")] = "w8a8",
+    bits: Annotated[
+        str | None,
+        typer.Option("--bits", help="Width of weights and activations, wXaY. Default: the recipe's, or w8a8."),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="Method: a recipe's name or YAML file. Default: by the width.")
     ] = None,
@@ -36,6 +39,7 @@ def quantize(
     work_dir: options.WorkDir = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
+    tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a fine-tuned model at low width and write it packed.
@@ -65,6 +69,7 @@ def quantize(
             work_dir=work_dir,
             resume=resume,
             overwrite=overwrite,
+            report_to="tensorboard" if tensorboard else "none",
         )
     if as_json:
         print_json(report)
