@@ -40,7 +40,7 @@ def write(
     disk is full.
     """
     target = Path(os.path.abspath(directory))
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     contents: dict[str, list[bytes | memoryview]] = {
         TENSORS: _tensor_chunks(model),
         CONFIG: [_config(model)],
@@ -55,7 +55,8 @@ def write(
     return target
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
+    """Raise `CheckpointError` unless `write` may write `target`."""
     if not os.path.lexists(target):
         return
     if not overwrite:

@@ -1,7 +1,7 @@
 """What a recipe may say, and reading one: YAML -> `Recipe`, checked, with `key=value` settings on top.
 
-A recipe gives a quantizer to every kind of tensor and a list of training stages. It does not give the width: that is an argument, so
-one recipe serves all widths that its quantizers can do.
+A recipe gives a quantizer to every kind of tensor and a list of training stages. Its width is a default: `--bits` names
+another, so one recipe serves all widths that its quantizers can do.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from bitbert.spec import Override, QuantSpec, parse_bits
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+# Their range is the largest weight, or starts near it: a poor value for all of them to take.
+_NOT_BINARY = ("minmax", "learned_range")
+
 Initialisation = Literal["percentile", "histogram"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Losses(_Strict):
@@ -83,9 +86,12 @@ class Recipe(_Strict):
     stages: Annotated[list[Stage], Field(min_length=1)]
 
     def spec(self, bits: str | None = None) -> QuantSpec:
-        """The spec of this recipe at width `bits` (wXaY; default: the recipe's own)."""
+        """The spec of this recipe at width `bits` (wXaY; default: the recipe's own).
+
+        Raises `SpecError` for a spec that cannot be, or that its methods cannot train.
+        """
         weight_bits, activation_bits = parse_bits(bits or self.bits)
-        return QuantSpec.uniform(
+        spec = QuantSpec.uniform(
             weight_bits,
             activation_bits,
             weights=self.weights,
@@ -93,6 +99,10 @@ class Recipe(_Strict):
             overrides=[_override(self.name, o) for o in self.overrides],
             leftovers=self.leftovers,
         )
+        for kind, weight in spec.weights.items():
+            if weight.bits == 1 and weight.method in _NOT_BINARY:
+                raise SpecError(f"{kind}: method {weight.method!r} gives 2 to 8 bits, not 1; for 1 bit use 'binary'")
+        return spec
 
 
 def names() -> list[str]:
@@ -104,8 +114,8 @@ def names() -> list[str]:
 def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or file and apply settings such as `epochs=1` or `losses.hidden=0`.
 
-    A setting names a field of the recipe by its dotted path; a field of a stage may be named alone and then holds for all
-    stages. Raises `RecipeError` for whatever a recipe may not say.
+    A setting names a field of the recipe by its dotted path; a field of a stage may be named alone and then holds for
+    all stages. Raises `RecipeError` for whatever a recipe may not say.
     """
     data = _read(name_or_file)
     where = str(name_or_file)
@@ -124,15 +134,13 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
 def _read(name_or_file: str | Path) -> dict[str, Any]:
     path = Path(name_or_file)
     packaged = resources.files("bitbert.recipes").joinpath(f"{name_or_file}.yaml")
-    if str(name_or_file) in names():
-        text = packaged.read_text(encoding="utf-8")
-    elif path.is_file():
-        text = path.read_text(encoding="utf-8")
-    else:
+    if str(name_or_file) not in names() and not path.is_file():
         raise RecipeError(f"no recipe {str(name_or_file)!r}: expected a YAML file or one of: {', '.join(names())}")
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        data = yaml.safe_load((packaged if str(name_or_file) in names() else path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"recipe {name_or_file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {name_or_file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"recipe {name_or_file} must be a mapping, not {type(data).__name__}")
@@ -177,13 +185,15 @@ def _stages(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _assign(target: Any, path: Sequence[str], value: Any, setting: str) -> None:
     for part in path[:-1]:
-        target = target[int(part)] if isinstance(target, list) and part.isdigit() else _child(target, part, setting)
+        target = _child(target, part, setting)
     if not isinstance(target, dict):
         raise RecipeError(f"setting {setting!r}: {'.'.join(path[:-1])} has no field {path[-1]!r}")
     target[path[-1]] = value
 
 
 def _child(target: Any, part: str, setting: str) -> Any:
+    if isinstance(target, list) and part.isdigit() and int(part) < len(target):
+        return target[int(part)]
     if not isinstance(target, dict):
         raise RecipeError(f"setting {setting!r}: there is no {part!r} to set")
     return target.setdefault(part, {})
@@ -194,6 +204,8 @@ def _first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {where!r}"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
     return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -25,6 +28,16 @@ def encode(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_l
     columns["labels"] = [float(x) for x in split["label"]] if task.is_regression else list(split["label"])
     columns["length"] = [len(ids) for ids in columns["input_ids"]]
     return Dataset.from_dict(columns)
+
+
+def digest(encoded: Dataset) -> str:
+    """SHA-256 of all token ids and labels of an encoded split, in order."""
+    sha256 = hashlib.sha256()
+    for column in ("length", "input_ids", "labels"):
+        values = encoded[column][:]
+        flat = itertools.chain.from_iterable(values) if column == "input_ids" else values
+        sha256.update(np.fromiter(flat, np.float64).tobytes())
+    return sha256.hexdigest()
 
 
 class LengthGroupedSampler(Sampler[int]):

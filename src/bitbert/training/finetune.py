@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from transformers import set_seed
 from bitbert.checkpoint.atomic import new_directory
 from bitbert.recipes.schema import Stage
 from bitbert.training.data import TaskData, task_data
-from bitbert.training.encode import encode
+from bitbert.training.encode import digest, encode
 from bitbert.training.models import load_pretrained, load_tokenizer
+from bitbert.training.quiet import quiet
 from bitbert.training.stages import run_stage
-from bitbert.training.work import check_free, work_directory
+from bitbert.training.work import check_free, disk_errors, work_directory
 
 
 def finetune(
@@ -29,6 +31,8 @@ def finetune(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    report_to: str = "none",
+    checkpoint_seconds: float | None = None,
     data_dir: Path | None = None,
     download: bool = False,
     work_dir: Path | None = None,
@@ -36,9 +40,11 @@ def finetune(
     """Train a classifier or regressor on the task's train split and write it to `output` as a Hugging Face checkpoint.
 
     `model` is a local directory (a hub name with `download`). Returns what was done: settings, steps, loss, seconds. A
-    run that was killed goes on from its last checkpoint with `resume`, to the same weights.
+    run that was killed goes on from its last checkpoint with `resume`, to the same weights; there is one every
+    `checkpoint_seconds` (default: as often as costs no more than a fiftieth of the time). `report_to="tensorboard"`
+    writes events beside `output`, with `.runs` behind its name. Raises `BitbertError` for whatever the caller can mend.
     """
-    output = Path(output)
+    output = Path(os.path.abspath(output))
     check_free(output, overwrite)
     data = task_data(task, data_dir=data_dir, download=download)
     set_seed(seed)
@@ -46,11 +52,22 @@ def finetune(
     classifier = load_pretrained(model, data.task, download=download)
     train = encode(data.split("train"), data.task, tokenizer, max_length)
     stage = Stage(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, warmup=0.06)
-    settings = {"model": model, "task": data.task.name, "rows": len(train), "seed": seed, "stage": stage.model_dump()}
-    with work_directory(output, work_dir, settings, resume=resume) as work:
-        title = "fine-tune" if progress else None
-        summary = run_stage(classifier, stage, train, tokenizer, work / "finetune", seed=seed, title=title)
-        with new_directory(output, replace=overwrite) as partial:
+    run = {"model": str(model), "task": data.task.name, "seed": seed, "max_length": max_length}
+    settings = run | {"stage": stage.model_dump(), "data": digest(train)}
+    with work_directory(output, work_dir, settings, resume=resume, overwrite=overwrite) as work:
+        summary = run_stage(
+            classifier,
+            stage,
+            train,
+            tokenizer,
+            work / "finetune",
+            seed=seed,
+            title="fine-tune" if progress else None,
+            report_to=report_to,
+            logs=output.with_name(output.name + ".runs"),
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        with new_directory(output, replace=overwrite) as partial, disk_errors(output), quiet():
             classifier.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-    return {"task": data.task.name, "model": str(model), "output": str(output), "seed": seed, **summary}
+    return run | {"rows": len(train), "output": str(output)} | summary

@@ -15,18 +15,18 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    logging,
 )
 
 from bitbert.errors import ModelError
 from bitbert.layers import attention
 from bitbert.prepare import ARCHITECTURES, check_supported
+from bitbert.training.quiet import quiet
 from bitbert.training.tasks import Task
 
 
 def load_tokenizer(model: str | Path, *, download: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint; raises `ModelError` if there is none."""
-    with _quiet(), _as_model_error(model, "no usable tokenizer"):
+    with quiet(), _as_model_error(model, "no usable tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=not download)
     if not tokenizer.is_fast:
         raise ModelError(f"{model}: a fast tokenizer (tokenizer.json) is needed")
@@ -71,7 +71,7 @@ def load_finetuned(model: str | Path, task: Task, *, download: bool = False, sco
 
 
 def _load(model: str | Path, download: bool, *, attention: str, **options: Any) -> PreTrainedModel:
-    with _quiet(), _as_model_error(model, "cannot be loaded"):
+    with quiet(), _as_model_error(model, "cannot be loaded"):
         loaded = BertForSequenceClassification.from_pretrained(
             str(model), attn_implementation=attention, local_files_only=not download, **options
         )
@@ -111,21 +111,6 @@ def _as_model_error(model: str | Path, what: str) -> Iterator[None]:
         yield
     except Exception as error:  # transformers raises whatever the damaged part made it raise
         raise ModelError(f"{model}: {what}: {_first_line(error)}") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from announcing a new head and from drawing a bar for a load of milliseconds."""
-    verbosity = logging.get_verbosity()
-    bar = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from importlib import metadata
@@ -13,20 +14,20 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 import bitbert
-from bitbert.checkpoint.write import write
+from bitbert.checkpoint.write import check_target, write
 from bitbert.freeze import freeze
 from bitbert.prepare import prepare
 from bitbert.recipes.schema import Recipe, load_recipe
 from bitbert.report.card import model_card
-from bitbert.spec import QuantSpec, parse_bits
+from bitbert.spec import parse_bits
 from bitbert.training.calibrate import calibrate
 from bitbert.training.data import TaskData, task_data
-from bitbert.training.encode import encode, some_batches
+from bitbert.training.encode import digest, encode, some_batches
 from bitbert.training.evaluate import Run, agreement, evaluate, packed_run, score, torch_run
 from bitbert.training.models import load_finetuned, load_tokenizer
 from bitbert.training.stages import run_stage
 from bitbert.training.tasks import Task
-from bitbert.training.work import check_free, work_directory
+from bitbert.training.work import work_directory
 
 MAX_LENGTH = 128
 
@@ -36,7 +37,7 @@ def quantize(
     task: str | TaskData,
     output: str | Path,
     *,
-    bits: str = "w8a8",
+    bits: str | None = None,
     recipe: str | Path | None = None,
     settings: Sequence[str] = (),
     seed: int = 42,
@@ -48,37 +49,52 @@ def quantize(
     overwrite: bool = False,
     progress: bool = True,
     report_to: str = "none",
+    checkpoint_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Train `model` at width `bits` on the task's train split and write the packed result to `output`.
 
     `model` is a fine-tuned classifier or regressor: a local directory, or a hub name with `download`. `recipe` is the
-    method (by name or YAML file; default: by the width) and `settings` change its fields, such as `"epochs=1"`. Scores
-    on the held-out splits come from the engine that will serve the model. Returns the report that is also written as
-    `report.json`. A run that was killed goes on with `resume`. Raises `BitbertError` for whatever the caller can mend,
+    method (by name or YAML file; default: by the width) and `settings` change its fields, such as `"epochs=1"`; `bits`
+    (wXaY) defaults to the recipe's own width, without a recipe to w8a8. Scores on the held-out splits come from the
+    engine that will serve the model. Returns the report that is also written as `report.json`.
+
+    A run that was killed goes on from its last checkpoint with `resume`, to the same weights; there is one every
+    `checkpoint_seconds` (default: as often as costs no more than a fiftieth of the time). `report_to="tensorboard"`
+    writes events beside `output`, with `.runs` behind its name. Raises `BitbertError` for whatever the caller can mend,
     before any training where possible.
     """
-    output = Path(output)
-    chosen = load_recipe(recipe or default_recipe(bits), settings)
+    output = Path(os.path.abspath(output))
+    chosen = load_recipe(recipe or default_recipe(bits or "w8a8"), settings)
+    bits = bits or chosen.bits
     spec = chosen.spec(bits)
-    check_free(output, overwrite)
+    check_target(output, overwrite)
     data = task_data(task, data_dir=data_dir, download=download)
     set_seed(seed)
     tokenizer = load_tokenizer(model, download=download)
     student = load_finetuned(model, data.task, download=download)
     spec.check_packable(student.config.num_hidden_layers, pooler=True)
+    prepare(student, spec)
+    teacher = load_finetuned(model, data.task, download=download, scores=True)
     train = encode(data.split("train"), data.task, tokenizer, max_length)
-    run = {"model": str(model), "task": data.task.name, "rows": len(train), "bits": bits, "seed": seed}
-    title = f"{chosen.name} {bits}" if progress else None
-    with work_directory(output, work_dir, run | {"recipe": chosen.model_dump()}, resume=resume) as work:
-        teacher = load_finetuned(model, data.task, download=download, scores=True)
-        stages = _train(student, teacher, chosen, spec, train, tokenizer, work, seed, title, report_to)
+    run = {"model": str(model), "task": data.task.name, "bits": bits, "seed": seed, "max_length": max_length}
+    same = run | {"recipe": chosen.model_dump(), "data": digest(train)}
+    how = {
+        "seed": seed,
+        "title": f"{chosen.name} {bits}" if progress else None,
+        "report_to": report_to,
+        "logs": output.with_name(output.name + ".runs"),
+        "checkpoint_seconds": checkpoint_seconds,
+    }
+    with work_directory(output, work_dir, same, resume=resume, overwrite=overwrite) as work:
+        stages = _train(student, teacher, chosen, train, tokenizer, work, how)
         packed = freeze(student, spec)
         files = _tokenizer_files(tokenizer, work / "tokenizer")
         write(packed, work / "packed", files=files, overwrite=True)
         report = run | {
+            "rows": len(train),
             "recipe": chosen.name,
+            "calibration": chosen.calibration.model_dump(),
             "stages": stages,
-            "max_length": max_length,
             "splits": _measure(work / "packed", student, tokenizer, model, data),
             "bytes": _sizes(work / "packed", student),
             "machine": machine(),
@@ -98,16 +114,13 @@ def _train(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
     recipe: Recipe,
-    spec: QuantSpec,
     train: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     work: Path,
-    seed: int,
-    title: str | None,
-    report_to: str,
+    how: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    prepare(student, spec)
-    batches = some_batches(train, tokenizer, recipe.stages[0].batch_size, recipe.calibration.batches, seed)
+    """Calibrate, then train through all stages; the results of each."""
+    batches = some_batches(train, tokenizer, recipe.stages[0].batch_size, recipe.calibration.batches, how["seed"])
     calibrate(student, batches, recipe.calibration)
     return [
         run_stage(
@@ -116,10 +129,8 @@ def _train(
             train,
             tokenizer,
             work / f"stage-{number}",
-            seed=seed,
             teacher=teacher if stage.losses.needs_teacher else None,
-            title=title,
-            report_to=report_to,
+            **how | {"logs": how["logs"] / f"stage-{number}"},
         )
         for number, stage in enumerate(recipe.stages)
     ]

@@ -43,8 +43,6 @@ class ProgressBar(TrainerCallback):
         if "loss" in (logs := kwargs.get("logs") or {}):
             self._bar.update(self._task, loss=f"loss {float(logs['loss']):.3f}")
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Leave the finished bar on the screen."""
+    def stop(self) -> None:
+        """Leave the bar on the screen as it is."""
         self._bar.stop()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import time
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from bitbert.recipes.schema import Stage
+from bitbert.training.checkpoints import Checkpoints, last_checkpoint
+from bitbert.training.progress import ProgressBar
+from bitbert.training.quiet import quiet
 from bitbert.training.trainer import QuantTrainer, arguments
+from bitbert.training.work import disk_errors
+
+LOGS = 20  # entries at least in the history of a stage
+LOGGING_STEPS = 50  # steps at most between two
 
 
 def run_stage(
@@ -25,21 +34,50 @@ def run_stage(
     teacher: PreTrainedModel | None = None,
     title: str | None = None,
     report_to: str = "none",
+    logs: Path | None = None,
+    checkpoint_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Train `model` in place; checkpoints go to `work`, and one that is there already is where the run goes on.
 
-    Returns the resolved stage, steps, final mean loss and seconds of this run.
+    `title` names the run on its progress bar (None: no bar). `report_to` is that of `TrainingArguments`; TensorBoard's
+    files go to `logs` unless its environment variable says otherwise. Returns the resolved stage, steps, seconds, and
+    the mean loss of the last logged steps (about a twentieth of all, at most 50).
     """
     work.mkdir(parents=True, exist_ok=True)
-    trainer = QuantTrainer(
-        model, stage, arguments(stage, work, seed, report_to=report_to), train, tokenizer, teacher=teacher, title=title
-    )
-    started = time.perf_counter()
-    result = trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
+    steps = math.ceil(len(train) / stage.batch_size * stage.epochs)
+    logging_steps = min(LOGGING_STEPS, max(1, steps // LOGS))
+    args = arguments(stage, work, seed, logging_steps=logging_steps, report_to=report_to)
+    trainer = QuantTrainer(model, stage, args, train, tokenizer, teacher=teacher)
+    trainer.add_callback(Checkpoints(checkpoint_seconds))
+    _place_logs(trainer, logs)
+    with quiet(), disk_errors(work), _shown(trainer, title):
+        checkpoint = last_checkpoint(work)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    history = trainer.state.log_history
     return {
         "stage": stage.model_dump(),
-        "steps": result.global_step,
-        "loss": result.training_loss,
-        "seconds": round(time.perf_counter() - started, 1),
-        "bfloat16": trainer.args.bf16,
+        "steps": trainer.state.global_step,
+        "loss": [entry["loss"] for entry in history if "loss" in entry][-1],
+        "seconds": round(history[-1]["seconds"], 1),
+        "bfloat16": args.bf16,
     }
+
+
+def _place_logs(trainer: Trainer, logs: Path | None) -> None:
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and logs is not None:
+            callback.logging_dir = callback.logging_dir or str(logs)
+
+
+@contextmanager
+def _shown(trainer: Trainer, title: str | None) -> Iterator[None]:
+    """Show a progress bar; it leaves the terminal as it was also where training ends by an error or by Ctrl-C."""
+    if title is None:
+        yield
+        return
+    bar = ProgressBar(title)
+    trainer.add_callback(bar)
+    try:
+        yield
+    finally:
+        bar.stop()

@@ -7,6 +7,7 @@ recipes by name.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from bitbert.recipes.schema import Stage
 from bitbert.training.distill import hidden_loss, logits_loss, scores_loss
 from bitbert.training.encode import LengthGroupedSampler
-from bitbert.training.progress import ProgressBar
 
 
 class QuantTrainer(Trainer):
@@ -44,9 +44,8 @@ class QuantTrainer(Trainer):
         tokenizer: PreTrainedTokenizerBase,
         *,
         teacher: PreTrainedModel | None = None,
-        title: str | None = None,
     ) -> None:
-        """`title` names the run on its progress bar; None shows none."""
+        """`train_dataset` has the columns of `bitbert.training.encode.encode`."""
         self.stage, self.teacher = stage, teacher
         super().__init__(model, args, DataCollatorWithPadding(tokenizer), train_dataset, processing_class=tokenizer)
         # The loss is a mean over the batch whatever the number of label items, so Trainer must not rescale it.
@@ -54,8 +53,6 @@ class QuantTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.add_callback(_KeepScalesPositive(model))
-        if title is not None:
-            self.add_callback(ProgressBar(title))
         if stage.dropout is not None:
             set_dropout(model, stage.dropout)
         if teacher is not None:
@@ -132,8 +129,10 @@ def _group(name: str, decayed: set[str]) -> str:
 def arguments(
     stage: Stage, work_dir: Path, seed: int, *, logging_steps: int = 50, report_to: str = "none"
 ) -> TrainingArguments:
-    """Training arguments of one stage: bfloat16 where it is fast, CUDA where there is one, a checkpoint every 500
-    steps."""
+    """Training arguments of one stage: bfloat16 where it is fast, CUDA where there is one.
+
+    Checkpoints are left to `bitbert.training.checkpoints.Checkpoints`; without it there is one, at the end.
+    """
     return TrainingArguments(
         output_dir=str(work_dir),
         num_train_epochs=stage.epochs,
@@ -144,7 +143,7 @@ def arguments(
         use_cpu=not torch.cuda.is_available(),
         bf16=bfloat16_is_fast(),
         seed=seed,
-        save_steps=500,
+        save_steps=sys.maxsize,
         save_total_limit=1,
         logging_steps=logging_steps,
         report_to=report_to,
@@ -155,8 +154,7 @@ def arguments(
 
 
 def bfloat16_is_fast() -> bool:
-    """Whether this machine multiplies bfloat16 faster than float32: CUDA from Ampere on, CPUs with AMX or
-    AVX512-BF16."""
+    """Whether bfloat16 multiplies faster than float32 here: CUDA from Ampere on, CPUs with AMX or AVX512-BF16."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

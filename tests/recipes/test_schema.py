@@ -1,0 +1,165 @@
+"""Reading recipes: settings on top, and each mistake as one line."""
+
+import pytest
+import yaml
+
+from bitbert.errors import RecipeError, SpecError
+from bitbert.recipes.schema import Losses, Recipe, Stage, load_recipe, names
+
+ARCHITECTURES = (2, True), (12, False)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a recipe file: `text`, or the packaged kdlsq with `changes`."""
+
+    def write(text=None, **changes):
+        path = tmp_path / "own.yaml"
+        path.write_text(yaml.safe_dump(load_recipe("kdlsq").model_dump() | changes) if text is None else text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("bits", [None, "w8a8", "w4a8", "w3a4"])
+def test_every_packaged_recipe_gives_a_spec_that_can_be_packed(name, bits):
+    spec = load_recipe(name).spec(bits)
+    for layers, pooler in ARCHITECTURES:
+        spec.check_packable(layers, pooler)
+
+
+def test_the_two_papers_are_there():
+    assert names() == ["kdlsq", "q8bert"]
+    assert load_recipe("q8bert").spec().weights["linear"].bits == 8
+    assert load_recipe("kdlsq").spec("w2a8").weights["word_embedding"].bits == 2
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_recipe_is_what_its_file_says_and_survives_being_written(name, written):
+    recipe = load_recipe(name)
+    again = load_recipe(written(yaml.safe_dump(recipe.model_dump())))
+    assert again == recipe
+    assert recipe.name == name
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_a_field_of_a_stage_alone_holds_for_all_stages(written):
+    path = written(stages=[{"epochs": 1.0}, {"epochs": 2.0}])
+    recipe = load_recipe(path, ["epochs=5", "losses.hidden=0.5", "dropout=0.2"])
+    assert [stage.epochs for stage in recipe.stages] == [5, 5]
+    assert [stage.losses.hidden for stage in recipe.stages] == [0.5, 0.5]
+    assert load_recipe(path, ["stages.1.epochs=7"]).stages == [Stage(epochs=1.0), Stage(epochs=7.0)]
+
+
+def test_settings_reach_every_part():
+    recipe = load_recipe("kdlsq", ["weights.linear.granularity=row", "calibration.batches=3", "learning_rate=5e-5"])
+    assert recipe.spec().weights["linear"].granularity == "row"
+    assert recipe.spec().weights["pooler"].granularity == "tensor"
+    assert recipe.calibration.batches == 3
+    assert recipe.stages[0].learning_rate == 5e-5
+
+
+def test_overrides_reach_the_spec():
+    recipe = load_recipe("kdlsq", ["overrides=[{tensors: encoder.layer.0.*.weight, bits: 8}]"])
+    spec = recipe.spec("w2a8")
+    assert spec.weight("encoder.layer.0.output.dense.weight").bits == 8
+    assert spec.weight("encoder.layer.1.output.dense.weight").bits == 2
+
+
+def test_a_teacher_is_needed_for_distillation_only():
+    assert not Losses().needs_teacher
+    assert all(Losses(**{term: 1.0}).needs_teacher for term in ("logits", "scores", "hidden"))
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("epochs", "must have the form key=value"),
+        ("=3", "must have the form key=value"),
+        ("eppochs=1", "unknown key 'eppochs', expected one of: epochs, "),
+        ("losses.hiden=1", "unknown key 'stages.0.losses.hiden'"),
+        ("calibration.rows=1", "unknown key 'calibration.rows'"),
+        ("epochs=many", "stages.0.epochs: input should be a valid number, not 'many'"),
+        ("epochs=0", "stages.0.epochs: input should be greater than 0, not 0"),
+        ("epochs=.inf", "stages.0.epochs: input should be a finite number, not inf"),
+        ("epochs=nan", "stages.0.epochs: "),
+        ("batch_size=2.5", "stages.0.batch_size: input should be a valid integer, not 2.5"),
+        ("dropout=1", "stages.0.dropout: input should be less than 1, not 1"),
+        ("calibration.weights=guess", "calibration.weights: input should be 'percentile' or 'histogram', not 'guess'"),
+        ("stages=[]", "stages: "),
+        ("stages.3.epochs=1", "there is no '3' to set"),
+        ("stages.0=1", "stages has no field '0'"),
+        ("name.first=x", "name has no field 'first'"),
+        ("weights.linear.bits=9", "linear: 9-bit weights are not supported, expected 0 to 8"),
+        ("weights.linear.bits=four", "linear: four-bit weights are not supported"),
+        ("weights.head.bits=8", "unknown weight kind 'head'"),
+        ("weights.all.method=guess", "unknown weight method 'guess'"),
+        ("weights.all.method=ternary", "method 'ternary' gives 2-bit weights, not 4-bit ones"),
+        ("weights.all.method=binary", "method 'binary' gives 1-bit weights, not 4-bit ones"),
+        ("activations.key.symmetric=false", "keys and values have no zero point"),
+        ("activations.all.width=8", "unknown key 'width'"),
+        ("overrides=[{bits: 8}]", "an override needs 'tensors'"),
+        ("bits=w4", "'w4' is not a width"),
+        ("epochs=[1", "'[1' is not a YAML value"),
+    ],
+)
+def test_a_setting_that_cannot_be(setting, reason):
+    with pytest.raises(RecipeError) as error:
+        load_recipe("kdlsq", [setting])
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: [1", "is not YAML"),
+        ("- name", "must be a mapping, not list"),
+        ("", "must be a mapping, not NoneType"),
+        ("name: x\ndescription: y\n", "stages is missing"),
+        ("name: 3\ndescription: y\nstages: [{}]\n", "name: input should be a valid string, not 3"),
+        ("name: x\ndescription: y\nstages: [{}]\nlayers: 3\n", "unknown key 'layers'"),
+        ("name: x\ndescription: y\nstages: [3]\n", "stages.0: "),
+        ("name: x\ndescription: y\nstages: [{}]\nweights: {all: 4}\n", "weights.all: "),
+    ],
+)
+def test_a_file_that_is_not_a_recipe(written, text, reason):
+    path = written(text)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert reason in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    (tmp_path / "model.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(RecipeError, match="is not YAML"):
+        load_recipe(tmp_path / "model.yaml")
+
+
+@pytest.mark.parametrize("name", ["gone.yaml", "kdlsqq", "."])
+def test_no_such_recipe(name):
+    with pytest.raises(RecipeError, match=r"no recipe '.*': expected a YAML file or one of: kdlsq, q8bert"):
+        load_recipe(name)
+
+
+@pytest.mark.parametrize("name", ["kdlsq", "q8bert"])
+def test_ranges_of_the_largest_weight_do_not_give_one_bit(name):
+    with pytest.raises(SpecError, match=r"linear: method '.*' gives 2 to 8 bits, not 1; for 1 bit use 'binary'"):
+        load_recipe(name).spec("w1a8")
+    binary = load_recipe(name, ["weights.all.method=binary", "bits=w1a8"])
+    assert binary.spec().weights["linear"].bits == 1
+
+
+def test_a_recipe_does_not_change():
+    recipe = load_recipe("kdlsq")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.bits = "w2a8"
+    assert isinstance(recipe, Recipe)
