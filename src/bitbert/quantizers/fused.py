@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ class PlainGrid(NamedTuple):
     high: float
 
 
-@cache
+@lru_cache(maxsize=1)  # again whenever the number changes
 def _share_thread_pool(threads: int) -> None:
     """Let the native loops run on torch's own OpenMP threads; see native/training/parallel.h."""
     library = ctypes.CDLL(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))
@@ -83,7 +83,7 @@ def shift_and_quantize_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of y = sums * scale + bias (bfloat16), of bias (columns) and of the scale of the codes, one number."""
     grad_y, columns = torch.empty_like(sums), sums.shape[-1]
-    blocks = _training.count_blocks(sums.numel() // columns, columns)
+    blocks = _training.count_blocks(sums.numel() // columns)
     grad_bias, grad_scale = torch.zeros(blocks, columns), torch.zeros(blocks)
     _training.shift_and_quantize_backward(
         _bits(sums), scale.detach(), bias.detach(), _bits(grad.contiguous()), *grid, clip, _bits(grad_y), grad_bias, grad_scale

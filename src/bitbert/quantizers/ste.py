@@ -123,8 +123,9 @@ class RoundToGrid(torch.autograd.Function):
         if not (ctx.clip_gradient or ctx.learned):
             return grad.to(x.dtype), None, None, None, None, None
         if ctx.fused:
-            grads_of = fused.quantize_backward(x, grad, scale.reciprocal(), *ctx.grid.ends, ctx.clip_gradient)
-            return *grads_of, None, None, None, None
+            inverse = scale.reciprocal()
+            grad_x, grad_scale = fused.quantize_backward(x, grad, inverse, *ctx.grid.ends, ctx.clip_gradient)
+            return grad_x, grad_scale if ctx.learned else None, None, None, None, None
         grad = grad.float()
         t = x.float() * scale.reciprocal()
         inside = (t >= ctx.grid.low) & (t <= ctx.grid.high)
