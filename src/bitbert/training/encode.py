@@ -24,7 +24,10 @@ def encode(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_l
     Texts are cut to `max_length` tokens; nothing is padded.
     """
     texts = [list(split[column]) for column in ("text", "text_pair") if column in split.column_names]
-    columns: dict[str, Any] = dict(tokenizer(*texts, truncation=True, max_length=max_length))
+    # The engine always tells a pair's texts apart by token type; some tokenizers do so only when asked.
+    columns: dict[str, Any] = dict(
+        tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=True)
+    )
     columns["labels"] = [float(x) for x in split["label"]] if task.is_regression else list(split["label"])
     columns["length"] = [len(ids) for ids in columns["input_ids"]]
     return Dataset.from_dict(columns)
