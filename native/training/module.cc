@@ -67,21 +67,21 @@ void quantize_backward(Matrix<const float> x, Matrix<const std::uint16_t> grad, 
   });
 }
 
-// Rows that one thread takes at a time.
-std::size_t rows_in_block(std::size_t columns) {
-  return std::max<std::size_t>(1, kChunk / std::max<std::size_t>(1, columns));
-}
+// Blocks of consecutive rows for the threads to share. Each has sums over its rows of its own, so there are not many.
+constexpr std::size_t kBlocks = 32;
 
-std::size_t count_blocks(std::size_t rows, std::size_t columns) {
-  return (rows + rows_in_block(columns) - 1) / rows_in_block(columns);
+std::size_t rows_in_block(std::size_t rows) { return (rows + kBlocks - 1) / kBlocks; }
+
+std::size_t count_blocks(std::size_t rows) {
+  return rows == 0 ? 0 : (rows + rows_in_block(rows) - 1) / rows_in_block(rows);
 }
 
 // Calls work(row, block) for all rows of a matrix.
 template <typename Work>
-void for_rows(std::size_t rows, std::size_t columns, const Work& work) {
-  const std::size_t size = rows_in_block(columns);
+void for_rows(std::size_t rows, const Work& work) {
+  const std::size_t size = rows_in_block(rows);
   nb::gil_scoped_release release;
-  bt::parallel_for(count_blocks(rows, columns), [&](std::size_t block) {
+  bt::parallel_for(count_blocks(rows), [&](std::size_t block) {
     for (std::size_t row = block * size; row < std::min(rows, (block + 1) * size); ++row) work(row, block);
   });
 }
@@ -91,7 +91,7 @@ void scale_and_shift(Matrix<const std::uint16_t> sums, Vector<const float> scale
   const std::size_t rows = sums.shape(0), columns = sums.shape(1);
   require(y.shape(0) == rows && y.shape(1) == columns, "y must have the shape of sums");
   require(scale.shape(0) == columns && bias.shape(0) == columns, "one scale and one bias per column");
-  for_rows(rows, columns, [&](std::size_t row, std::size_t) {
+  for_rows(rows, [&](std::size_t row, std::size_t) {
     bt::kernels().scale_and_shift(sums.data() + row * columns, scale.data(), bias.data(), y.data() + row * columns,
                                   columns);
   });
@@ -102,7 +102,7 @@ void shift_and_quantize(Matrix<const std::uint16_t> sums, Vector<const float> sc
   const std::size_t rows = sums.shape(0), columns = sums.shape(1);
   require(codes.shape(0) == rows && codes.shape(1) == columns, "codes must have the shape of sums");
   require(scale.shape(0) == columns && bias.shape(0) == columns, "one scale and one bias per column");
-  for_rows(rows, columns, [&](std::size_t row, std::size_t) {
+  for_rows(rows, [&](std::size_t row, std::size_t) {
     bt::kernels().shift_and_quantize(sums.data() + row * columns, scale.data(), bias.data(), {inverse_scale, low, high},
                                      codes.data() + row * columns, columns);
   });
@@ -112,13 +112,13 @@ void shift_and_quantize_backward(Matrix<const std::uint16_t> sums, Vector<const 
                                  Matrix<const std::uint16_t> grad, float inverse_scale, float low, float high,
                                  bool clip, Matrix<std::uint16_t> grad_y, Matrix<float> grad_bias,
                                  Vector<float> grad_scale) {
-  const std::size_t rows = sums.shape(0), columns = sums.shape(1), blocks = count_blocks(rows, columns);
+  const std::size_t rows = sums.shape(0), columns = sums.shape(1), blocks = count_blocks(rows);
   require(grad.shape(0) == rows && grad.shape(1) == columns, "grad must have the shape of sums");
   require(grad_y.shape(0) == rows && grad_y.shape(1) == columns, "grad_y must have the shape of sums");
   require(scale.shape(0) == columns && bias.shape(0) == columns, "one scale and one bias per column");
   require(grad_bias.shape(0) == blocks && grad_bias.shape(1) == columns && grad_scale.shape(0) == blocks,
           "grad_bias and grad_scale must have a place for each block of rows");
-  for_rows(rows, columns, [&](std::size_t row, std::size_t block) {
+  for_rows(rows, [&](std::size_t row, std::size_t block) {
     const std::size_t at = row * columns;
     grad_scale.data()[block] += bt::kernels().shift_and_quantize_backward(
         sums.data() + at, scale.data(), bias.data(), grad.data() + at, {inverse_scale, low, high}, clip,
