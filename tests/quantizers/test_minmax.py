@@ -1,4 +1,4 @@
-"""Min-max ranges: Q8BERT's moving average step by step, zero points, and per-token ranges as docs/numerics.md has them."""
+"""Min-max ranges: Q8BERT's moving average step by step, zero points, and per-token ranges as in docs/numerics.md."""
 
 import numpy as np
 import pytest
