@@ -25,11 +25,18 @@ from bitbert.training.tasks import Task
 
 
 def load_tokenizer(model: str | Path, *, download: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint; raises `ModelError` if there is none."""
+    """The tokenizer of a checkpoint; raises `ModelError` if there is none, or one that does not go with the model."""
+    config = _load_config(model, download)
+    # Without these files transformers makes a tokenizer that knows no words at all.
+    if Path(model).is_dir() and not any((Path(model) / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        raise ModelError(f"{model}: no tokenizer: expected tokenizer.json or vocab.txt beside config.json")
     with quiet(), _as_model_error(model, "no usable tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=not download)
     if not tokenizer.is_fast:
         raise ModelError(f"{model}: a fast tokenizer (tokenizer.json) is needed")
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    if tokens > config.vocab_size:
+        raise ModelError(f"{model}: the tokenizer has {tokens} tokens, but the model knows {config.vocab_size}")
     loaded: PreTrainedTokenizerBase = tokenizer
     return loaded
 
