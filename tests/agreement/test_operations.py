@@ -10,7 +10,7 @@ import torch
 
 from agreement.bounds import Bounds
 from agreement.engine_side import engine_codes, layer_norms
-from agreement.fake_quantized import watch
+from agreement.fake_quantized import alone, watch
 from bitbert.freeze import freeze
 from bitbert.runtime.reference import Reference
 from bitbert.spec import QuantSpec, activation_names
@@ -66,7 +66,7 @@ def compare_sequence(model, reference, output, trace, ids, types):
     norms = layer_norms(trace, layers)
     forced = {name: codes.as_torch() for name, codes in expected.items()}
     forced |= {name: torch.from_numpy(x)[None] for name, x in norms.items()}
-    seen, bounds = watch(model, ids, types, forced), Bounds(reference, trace).run(ids, types)
+    seen, bounds = watch(model, alone(ids, types), forced), Bounds(reference, trace).run(ids, types)
     compare_products(seen, trace, layers)
     for module, x in (norms | {"pooler": output.pooled, "head": output.logits}).items():
         if x is not None:
@@ -85,8 +85,8 @@ def compare_products(seen, trace, layers):
         next(products), next(products)  # scores and context, which the trace has as floats
         for part in ("attention.output", "intermediate", "output"):
             np.testing.assert_array_equal(next(products), trace[f"{layer}.{part}.dense.acc"])
-    for rest in products:
-        np.testing.assert_array_equal(rest, trace["pooler.dense.acc"])
+    for pooled in products:
+        np.testing.assert_array_equal(pooled, trace["pooler.dense.acc"][0])
 
 
 def compare_codes(seen, expected, bound, name):
