@@ -136,7 +136,7 @@ def test_another_setting_is_named(tmp_path, data, interrupted):
     for changes, named in [
         ({"seed": 4}, "holds a run with seed 3, not 4: give the same settings"),
         ({"bits": "w2a8"}, "holds a run with bits 'w4a8', not 'w2a8'"),
-        ({"max_length": 16}, "holds a run with max_length 128, not 16"),
+        ({"max_length": 16}, "holds a run with max_length 40, not 16"),
         ({"settings": ["stages.1.epochs=3"]}, "holds a run with recipe.stages.1.epochs 2.0, not 3"),
         ({"task": shorter}, "holds a run with data '"),
         ({"resume": False}, "was not finished: go on with --resume, or start anew with --overwrite"),

@@ -50,6 +50,7 @@ def finetune(
     set_seed(seed)
     tokenizer = load_tokenizer(model, download=download)
     classifier = load_pretrained(model, data.task, download=download)
+    max_length = min(max_length, classifier.config.max_position_embeddings)
     train = encode(data.split("train"), data.task, tokenizer, max_length)
     stage = Stage(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, warmup=0.06)
     run = {"model": str(model), "task": data.task.name, "seed": seed, "max_length": max_length}

@@ -75,6 +75,7 @@ def quantize(
     spec.check_packable(student.config.num_hidden_layers, pooler=True)
     prepare(student, spec)
     teacher = load_finetuned(model, data.task, download=download, scores=True)
+    max_length = min(max_length, student.config.max_position_embeddings)
     train = encode(data.split("train"), data.task, tokenizer, max_length)
     run = {"model": str(model), "task": data.task.name, "bits": bits, "seed": seed, "max_length": max_length}
     same = run | {"recipe": chosen.model_dump(), "data": digest(train)}
