@@ -1,0 +1,81 @@
+"""Distillation losses against plain loops, and padding that has no say in them."""
+
+import math
+
+import pytest
+import torch
+
+from bitbert.training.distill import hidden_loss, logits_loss, scores_loss
+
+LENGTHS = [5, 2, 7]
+MASK = (torch.arange(7)[None] < torch.tensor(LENGTHS)[:, None]).long()
+
+
+def layers(count, *shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(3, *shape, generator=generator) for _ in range(count)]
+
+
+def test_logits():
+    student, teacher = torch.randn(4, 3), torch.randn(4, 3)
+    total = 0.0
+    for s, t in zip(student.tolist(), teacher.tolist(), strict=True):
+        norm_s, norm_t = math.log(sum(map(math.exp, s))), math.log(sum(map(math.exp, t)))
+        total -= sum(math.exp(b - norm_t) * (a - norm_s) for a, b in zip(s, t, strict=True))
+    assert logits_loss(student, teacher).item() == pytest.approx(total / 12, rel=1e-5)
+
+
+def test_logits_of_a_regression():
+    student, teacher = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [4.0]])
+    assert logits_loss(student, teacher) == 2.5
+
+
+def test_scores():
+    student, teacher = layers(2, 2, 7, 7), layers(2, 2, 7, 7, seed=1)
+    loss = 0.0
+    for s, t in zip(student, teacher, strict=True):
+        squares = [
+            (s[b, h, i, j] - t[b, h, i, j]).item() ** 2
+            for b, n in enumerate(LENGTHS)
+            for h in range(2)
+            for i in range(n)
+            for j in range(n)
+        ]
+        loss += sum(squares) / len(squares)
+    assert scores_loss(student, teacher, MASK).item() == pytest.approx(loss, rel=1e-5)
+
+
+def test_hidden_states():
+    student, teacher = layers(3, 7, 4), layers(3, 7, 4, seed=1)
+    loss = 0.0
+    for s, t in zip(student, teacher, strict=True):
+        squares = [
+            (s[b, i, f] - t[b, i, f]).item() ** 2 for b, n in enumerate(LENGTHS) for i in range(n) for f in range(4)
+        ]
+        loss += sum(squares) / len(squares)
+    assert hidden_loss(student, teacher, MASK).item() == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "shape"), [(scores_loss, (2, 7, 7)), (hidden_loss, (7, 4))])
+def test_padding_has_no_say(loss, shape):
+    """Neither in the value nor in a gradient, whatever finite numbers stand there."""
+    padding = MASK == 0
+    if loss is scores_loss:
+        padding = (padding[:, None, :, None] | padding[:, None, None, :]).expand(3, *shape)
+    student, teacher = layers(2, *shape), layers(2, *shape, seed=1)
+    noisy = [x + 1000 * padding.view(3, *([7, 1] if loss is hidden_loss else shape)) for x in student]
+    before = loss(student, teacher, MASK)
+    for x in noisy:
+        x.requires_grad_()
+    after = loss(noisy, teacher, MASK)
+    assert torch.equal(before, after.detach())
+    after.backward()
+    for x in noisy:
+        there = padding if loss is scores_loss else padding[..., None].expand_as(x)
+        assert not x.grad[there].any()
+        assert x.grad[~there].all()
+
+
+def test_a_student_of_another_depth_is_not_compared_in_part():
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        hidden_loss(layers(2, 7, 4), layers(3, 7, 4), MASK)
