@@ -1,7 +1,7 @@
 """A trained fake-quantized model -> integers and scales, ready to be written.
 
-Leftovers (biases, LayerNorm, head) are rounded in place to the precision of the file, so that what is evaluated afterwards is
-what was frozen; quantizers round their scales in every forward pass already.
+Leftovers (biases, LayerNorm, head) are rounded in place to the precision of the file, so that what is evaluated
+afterwards is what was frozen; quantizers round their scales in every forward pass already.
 """
 
 from __future__ import annotations

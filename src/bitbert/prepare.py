@@ -1,7 +1,7 @@
 """A stock Hugging Face BERT and a spec -> the same model, fake-quantized in place.
 
-Layers are swapped for those in `bitbert.layers`; parameters stay the same tensors under the same names, so optimizers, checkpoints
-and heads work as before. New are the quantizers, submodules of the layers that they belong to.
+Layers are swapped for those in `bitbert.layers`; parameters stay the same tensors under the same names, so optimizers,
+checkpoints and heads work as before. New are the quantizers, submodules of the layers that they belong to.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def check_supported(model: PreTrainedModel) -> None:
     if architecture not in ARCHITECTURES:
         raise ModelError(f"architecture {architecture} is not supported, expected one of: {', '.join(ARCHITECTURES)}")
     if config.hidden_act not in HIDDEN_ACTS:
-        raise ModelError(f"hidden_act {config.hidden_act!r} is not supported, expected one of: {', '.join(HIDDEN_ACTS)}")
+        allowed = ", ".join(HIDDEN_ACTS)
+        raise ModelError(f"hidden_act {config.hidden_act!r} is not supported, expected one of: {allowed}")
     if config.is_decoder:
         raise ModelError("decoders are not supported, expected is_decoder: false in the config")
 
 
 def base_model(model: PreTrainedModel) -> nn.Module:
     """The bare encoder inside `model` (itself for a BertModel); tensor names of a spec are relative to it."""
-    encoder: nn.Module = model if type(model).__name__ == "BertModel" else model.bert
-    return encoder
+    return model if type(model).__name__ == "BertModel" else model.get_submodule("bert")
 
 
 def prepare(model: PreTrainedModel, spec: QuantSpec) -> PreTrainedModel:
     """Fake-quantize `model` as `spec` says, in place, and return it.
 
-    Learned weight scales start from the weights; activations with a static range need `bitbert.training.calibrate` next. Raises
-    `ModelError` for an architecture that is not supported and `SpecError` for a spec that does not fit.
+    Learned weight scales start from the weights; activations with a static range need `bitbert.training.calibrate`
+    next. Raises `ModelError` for an architecture that is not supported and `SpecError` for a spec that does not fit.
     """
     check_supported(model)
     encoder, config = base_model(model), model.config
@@ -74,7 +74,7 @@ def prepare(model: PreTrainedModel, spec: QuantSpec) -> PreTrainedModel:
     return model
 
 
-def quantized_weights(encoder: nn.Module) -> dict[str, tuple[nn.Parameter, WeightQuantizer]]:
+def quantized_weights(encoder: nn.Module) -> dict[str, tuple[Tensor, WeightQuantizer]]:
     """Every quantized weight of a prepared encoder, by its name in the spec."""
     return {
         f"{name}.weight": (module.weight, module.weight_quantizer)
@@ -111,9 +111,11 @@ def _prepare_feed_forward(encoder: nn.Module, layer: str, spec: QuantSpec) -> No
 
 
 def _quantize_hidden_states(module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...]:
-    # The stock attention asks of hidden_states only its shape and hands it to query, key and value, so it may be a `Quantized`.
+    # The stock attention asks of hidden_states only its shape and hands it to query, key and value, so it may be a
+    # `Quantized`.
     hidden_states = args[0]
-    assert isinstance(hidden_states, Tensor) and isinstance(module.input_quantizer, nn.Module)
+    assert isinstance(hidden_states, Tensor)
+    assert isinstance(module.input_quantizer, nn.Module)
     return (module.input_quantizer(hidden_states, gemm_dtype(hidden_states)), *args[1:])
 
 

@@ -1,8 +1,8 @@
 """Which tensor has how many bits: the one object that crosses training, files and the engine.
 
-A `QuantSpec` gives every weight and every activation of a BERT encoder its width, grid, granularity and quantizer. It is
-plain data, to and from JSON; it holds no scales, no codes and no code. Defaults go by the *kind* of tensor, exceptions
-by a pattern on its name:
+A `QuantSpec` gives every weight and every activation of a BERT encoder its width, grid, granularity and quantizer. It
+is plain data, to and from JSON; it holds no scales, no codes and no code. Defaults go by the *kind* of tensor,
+exceptions by a pattern on its name:
 
 >>> spec = QuantSpec.uniform(4, 8, overrides=[Override("encoder.layer.0.*.weight", {"bits": 8})])
 >>> spec.weight("encoder.layer.0.output.dense.weight").bits, spec.weight("encoder.layer.1.output.dense.weight").bits
@@ -118,9 +118,9 @@ def code_range(bits: int, grid: str) -> tuple[int, int, int]:
 class WeightSpec:
     """How one weight matrix is quantized and stored.
 
-    `bits` 0 to 8 (0: pruned, None: stays float and cannot be packed). `grid` says what 2 bits mean: `mid_tread` is ternary
-    {-1, 0, 1}, `mid_rise` is {-3, -1, 1, 3}. `granularity`: one scale per tensor, per row, or per group of 16 output
-    rows. `group_bits`, if given, overrides `bits` group by group (then `granularity` is `row` or `row_group`).
+    `bits` 0 to 8 (0: pruned, None: stays float and cannot be packed). `grid` says what 2 bits mean: `mid_tread` is
+    ternary {-1, 0, 1}, `mid_rise` is {-3, -1, 1, 3}. `granularity`: one scale per tensor, per row, or per group of 16
+    output rows. `group_bits`, if given, overrides `bits` group by group (then `granularity` is `row` or `row_group`).
     """
 
     bits: int | None = 8
@@ -131,6 +131,7 @@ class WeightSpec:
     group_bits: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
         _check_choice("weight method", self.method, WEIGHT_METHODS)
         _check_choice("grid", self.grid, GRIDS)
         _check_choice("granularity", self.granularity, GRANULARITIES)
@@ -141,8 +142,8 @@ class WeightSpec:
                 raise SpecError("group_bits needs granularity 'row_group' or 'row', not 'tensor'")
         for bits in self.all_bits:
             self._check_bits(bits)
-            if bits not in (0, _METHOD_BITS.get(self.method, bits)):
-                raise SpecError(f"method {self.method!r} gives {_METHOD_BITS[self.method]}-bit weights, not {bits}-bit ones")
+            if bits not in (0, fixed := _METHOD_BITS.get(self.method, bits)):
+                raise SpecError(f"method {self.method!r} gives {fixed}-bit weights, not {bits}-bit ones")
         if self.method == "ternary" and self.grid != "mid_tread":
             raise SpecError(f"method 'ternary' needs grid 'mid_tread', not {self.grid!r}")
         if self.packing == "base3" and (self.grid != "mid_tread" or any(bits not in (0, 2) for bits in self.all_bits)):
@@ -164,8 +165,8 @@ class WeightSpec:
 class ActivationSpec:
     """How one activation is quantized.
 
-    `bits` 1 to 8 (None: stays float). `symmetric`: signed grid around zero, else a zero point is fitted. `scale`: `static`
-    (learned or calibrated) or `per_token` (the range of each token, found at run time).
+    `bits` 1 to 8 (None: stays float). `symmetric`: signed grid around zero, else a zero point is fitted. `scale`:
+    `static` (learned or calibrated) or `per_token` (the range of each token, found at run time).
     """
 
     bits: int | None = 8
@@ -174,6 +175,7 @@ class ActivationSpec:
     scale: str = "static"
 
     def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
         _check_choice("activation method", self.method, ACTIVATION_METHODS)
         _check_choice("scale", self.scale, SCALE_KINDS)
         if not isinstance(self.symmetric, bool):
@@ -234,8 +236,8 @@ class Override:
 class QuantSpec:
     """Widths, grids and quantizers of a whole encoder.
 
-    `weights` and `activations` hold one entry per kind (missing kinds take the dataclass default). `leftovers` is the type in
-    which scales, biases, LayerNorm and head are stored.
+    `weights` and `activations` hold one entry per kind (missing kinds take the dataclass default). `leftovers` is the
+    type in which scales, biases, LayerNorm and head are stored.
     """
 
     weights: Mapping[str, WeightSpec] = field(default_factory=dict)
@@ -244,6 +246,7 @@ class QuantSpec:
     leftovers: str = "float16"
 
     def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
         _check_choice("leftovers", self.leftovers, LEFTOVER_DTYPES)
         for kind in self.weights:
             _check_choice("weight kind", kind, WEIGHT_KINDS)

@@ -1,6 +1,7 @@
 """An element-wise activation (GELU) between codes and codes: a function of at most 256 inputs, so a table.
 
-The engine runs it as a table of bytes. So does training, forwards and backwards, where the ranges on both sides are known beforehand.
+The engine runs it as a table of bytes. So does training, forwards and backwards, where the ranges on both sides are
+known beforehand.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from bitbert.layers.product import dequantize, gemm_dtype
 from bitbert.quantizers import ActivationQuantizer, FloatActivation, Quantized, fused
+from bitbert.quantizers.ste import TensorFunction
 
 
 class QuantActivation(nn.Module):
@@ -25,20 +27,21 @@ class QuantActivation(nn.Module):
     def forward(self, input: Tensor | Quantized) -> Quantized:
         """Element-wise."""
         if isinstance(input, Quantized):
-            rounding = self.output_quantizer.rounding() if isinstance(self.output_quantizer, ActivationQuantizer) else None
+            quantizer = self.output_quantizer
+            rounding = quantizer.rounding() if isinstance(quantizer, ActivationQuantizer) else None
             if rounding and input.bound and rounding.grid.is_plain and fused.applies(input.scale, input.codes.dtype):
-                codes = _Table.apply(input.codes, input.scale, input.bound, self.function, *rounding)
-                return Quantized(codes, rounding.scale.detach(), self.output_quantizer.bound)
+                codes = _Table.run(input.codes, input.scale, input.bound, self.function, *rounding)
+                return Quantized(codes, rounding.scale.detach(), quantizer.bound)
             input = dequantize(input)
         output: Quantized = self.output_quantizer(self.function(input), gemm_dtype(input))
         return output
 
 
-class _Table(torch.autograd.Function):
+class _Table(TensorFunction):
     """Codes of function(codes * scale), looked up; with g the gradient of the value of the result:
 
-    gradient of the input's value = g * function'(value), or 0 where the result was clipped; gradient of the result's scale as in
-    `RoundToGrid`.
+    gradient of the input's value = g * function'(value), or 0 where the result was clipped; gradient of the result's
+    scale as in `RoundToGrid`.
     """
 
     @staticmethod

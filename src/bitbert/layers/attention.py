@@ -1,8 +1,8 @@
 """Attention over integer codes, as a function in transformers' registry: `attn_implementation="bitbert"`.
 
-In a prepared model Q, K and V arrive as codes and the module has a quantizer for the probabilities; in a stock one (a teacher) all is
-computed in float. The second result, which stock models hand out as `attentions`, is the *scores* before mask and
-softmax, because distillation compares those.
+In a prepared model Q, K and V arrive as codes and the module has a quantizer for the probabilities; in a stock one (a
+teacher) all is computed in float. The second result, which stock models hand out as `attentions`, is the *scores*
+before mask and softmax, because distillation compares those.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ Activation = ActivationQuantizer | FloatActivation
 class QuantLinear(nn.Linear):
     """`nn.Linear` over integer codes; it takes over the weight and bias of the layer that it replaces.
 
-    `input_quantizer` is None where the input arrives quantized; `output_quantizer` is None where the output stays float.
+    `input_quantizer` is None where the input arrives quantized; `output_quantizer` is None where the output stays
+    float.
     """
 
     def __init__(
@@ -32,10 +33,13 @@ class QuantLinear(nn.Linear):
 
     def forward(self, input: Tensor | Quantized) -> Tensor | Quantized:  # type: ignore[override]
         """(..., in_features) -> (..., out_features): float32, or codes where there is an output quantizer."""
-        if not isinstance(input, Quantized):
-            assert self.input_quantizer is not None
-            input = self.input_quantizer(input, gemm_dtype(input))
-        weight, bias = self.weight_quantizer(self.weight, input.codes.dtype), self.weight_quantizer.kept(self.bias)
+        x = input if isinstance(input, Quantized) else self._quantize(input)
+        weight, bias = self.weight_quantizer(self.weight, x.codes.dtype), self.weight_quantizer.kept(self.bias)
         if self.output_quantizer is None:
-            return linear(input, weight, bias)
-        return quantized_linear(input, weight, bias, self.output_quantizer)
+            return linear(x, weight, bias)
+        return quantized_linear(x, weight, bias, self.output_quantizer)
+
+    def _quantize(self, input: Tensor) -> Quantized:
+        assert self.input_quantizer is not None
+        quantized: Quantized = self.input_quantizer(input, gemm_dtype(input))
+        return quantized

@@ -1,7 +1,7 @@
 """Matrix products of integer codes, scaled afterwards: what the engine computes, in a float dtype.
 
-In bfloat16 (under autocast) codes of 8 bits are exact and sums are kept in float32; in float32 the sums are exact integers too, as long
-as they stay below 2^24, so longer ones are added up in pieces.
+In bfloat16 (under autocast) codes of 8 bits are exact and sums are kept in float32; in float32 the sums are exact
+integers too, as long as they stay below 2^24, so longer ones are added up in pieces.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bitbert.quantizers import ActivationQuantizer, FloatActivation, Quantized, fused
-from bitbert.quantizers.ste import Grid
+from bitbert.quantizers.ste import Grid, TensorFunction
 
 EXACT_FLOAT32 = 2**24  # every integer up to here is a float32
 
@@ -25,14 +25,12 @@ def gemm_dtype(x: Tensor) -> torch.dtype:
 
 def dequantize(x: Quantized) -> Tensor:
     """The value codes * scale in float32."""
-    value: Tensor = _Dequantize.apply(x.codes, x.scale)
-    return value
+    return _Dequantize.run(x.codes, x.scale)
 
 
 def linear(x: Quantized, weight: Quantized, bias: Tensor) -> Tensor:
     """float32 (..., rows) = value(x) (..., columns) @ value(weight).T + bias (rows)."""
-    y: Tensor = _Shift.apply(_sums(x, weight), _output_scale(x, weight), bias)
-    return y
+    return _Shift.run(_sums(x, weight), _output_scale(x, weight), bias)
 
 
 def quantized_linear(
@@ -43,7 +41,7 @@ def quantized_linear(
     dtype = x.codes.dtype
     if rounding and rounding.grid.is_plain and x.scale.numel() == 1 and fused.applies(bias, dtype):
         scale = _output_scale(x, weight).expand_as(bias).contiguous()
-        codes = _ShiftAndQuantize.apply(_sums(x, weight), scale, bias, *rounding)
+        codes = _ShiftAndQuantize.run(_sums(x, weight), scale, bias, *rounding)
         return Quantized(codes, rounding.scale.detach(), quantizer.bound)
     quantized: Quantized = quantizer(linear(x, weight, bias), dtype)
     return quantized
@@ -52,8 +50,7 @@ def quantized_linear(
 def matmul(a: Quantized, b: Quantized, factor: float = 1.0) -> Tensor:
     """float32 (..., m, n) = value(a) (..., m, k) @ value(b) (..., k, n) * factor; both scales for the whole tensor."""
     scale = a.scale * b.scale * torch.tensor(factor, dtype=torch.float32)
-    y: Tensor = _MatMul.apply(a.codes, b.codes, a.scale, b.scale, scale, factor, a.bound * b.bound)
-    return y
+    return _MatMul.run(a.codes, b.codes, a.scale, b.scale, scale, factor, a.bound * b.bound)
 
 
 def integer_matmul(a: Tensor, b: Tensor, bound: int) -> Tensor:
@@ -67,8 +64,7 @@ def integer_matmul(a: Tensor, b: Tensor, bound: int) -> Tensor:
 
 def _sums(x: Quantized, weight: Quantized) -> Tensor:
     """codes(x) @ codes(weight).T; its gradient is, as that of codes, the gradient of what it stands for."""
-    sums: Tensor = _Sums.apply(x.codes, x.scale, weight.codes, weight.scale, x.bound * weight.bound)
-    return sums
+    return _Sums.run(x.codes, x.scale, weight.codes, weight.scale, x.bound * weight.bound)
 
 
 def _output_scale(x: Quantized, weight: Quantized) -> Tensor:
@@ -76,7 +72,7 @@ def _output_scale(x: Quantized, weight: Quantized) -> Tensor:
     return x.scale * weight.scale.squeeze(-1)
 
 
-class _Dequantize(torch.autograd.Function):
+class _Dequantize(TensorFunction):
     @staticmethod
     def forward(ctx: Any, codes: Tensor, scale: Tensor) -> Tensor:
         return codes.float() * scale
@@ -86,7 +82,7 @@ class _Dequantize(torch.autograd.Function):
         return grads[0], None
 
 
-class _Sums(torch.autograd.Function):
+class _Sums(TensorFunction):
     @staticmethod
     def forward(ctx: Any, x: Tensor, x_scale: Tensor, w: Tensor, w_scale: Tensor, bound: int) -> Tensor:
         ctx.save_for_backward(x, x_scale, w, w_scale)
@@ -105,7 +101,7 @@ class _Sums(torch.autograd.Function):
         return grad_x, None, grad_w, None, None
 
 
-class _Shift(torch.autograd.Function):
+class _Shift(TensorFunction):
     @staticmethod
     def forward(ctx: Any, sums: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         ctx.dtype = sums.dtype
@@ -118,7 +114,7 @@ class _Shift(torch.autograd.Function):
         return grads[0].to(ctx.dtype), None, grads[0].flatten(0, -2).sum(0)
 
 
-class _ShiftAndQuantize(torch.autograd.Function):
+class _ShiftAndQuantize(TensorFunction):
     """Codes of sums * scale + bias: `_Shift` and `RoundToGrid` in one pass, forwards and backwards."""
 
     @staticmethod
@@ -138,7 +134,7 @@ class _ShiftAndQuantize(torch.autograd.Function):
         return grad_y, None, grad_bias, grad_step.view(ctx.step_shape), None, None, None
 
 
-class _MatMul(torch.autograd.Function):
+class _MatMul(TensorFunction):
     @staticmethod
     def forward(
         ctx: Any, a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, scale: Tensor, factor: float, bound: int

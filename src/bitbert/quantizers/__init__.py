@@ -39,10 +39,8 @@ _STATIC_ACTIVATIONS: dict[str, type[ActivationQuantizer]] = {
 }
 
 
-def make_weight(
-    spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: str
-) -> WeightQuantizer | FloatWeight:
-    """The quantizer of a weight matrix whose row groups are `groups`; one that passes it through where there are no bits."""
+def make_weight(spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: str) -> WeightQuantizer | FloatWeight:
+    """The quantizer of a matrix whose row groups are `groups`; one that passes it through where there are no bits."""
     if not spec.all_bits:
         return FloatWeight()
     return _WEIGHTS[spec.method](spec, groups, getattr(torch, leftovers))

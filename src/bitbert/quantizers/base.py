@@ -1,7 +1,7 @@
 """What all quantizers share: units that have one scale, grids, scales rounded to file precision.
 
-A method (one file each) says where its scale comes from, how a number becomes a code and which gradients flow; nothing here
-knows models or files.
+A method (one file each) says where its scale comes from, how a number becomes a code and which gradients flow; nothing
+here knows models or files.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from bitbert.quantizers.ste import Grid, Quantized, Rounding, round_to_dtype
 from bitbert.spec import ActivationSpec, WeightSpec, activation_grid, code_range
@@ -128,7 +128,7 @@ class WeightQuantizer(nn.Module):
 
     def gather(self, table: Tensor, ids: Tensor, dtype: torch.dtype = torch.float32) -> Quantized:
         """Rows `ids` (any shape) of an embedding table, quantized; only these rows are touched where that is enough."""
-        rows, flat = F.embedding(ids, table).flatten(0, -2), ids.flatten()
+        rows, flat = embedding(ids, table).flatten(0, -2), ids.flatten()
         if self.spec.granularity == "row" and not self.learned:
             high = self.high_of_group[self.group_of_row[flat]]
             parameters = [p[:, None] for p in self.parameters_of(rows, Units("row"), high)]
@@ -161,7 +161,7 @@ class FloatWeight(nn.Module):
 
     def gather(self, table: Tensor, ids: Tensor, dtype: torch.dtype = torch.float32) -> Quantized:
         """Rows `ids` of an embedding table, cast to `dtype`."""
-        return as_codes(F.embedding(ids, table), dtype)
+        return as_codes(embedding(ids, table), dtype)
 
     def kept(self, bias: Tensor) -> Tensor:
         """All of it."""
@@ -171,8 +171,8 @@ class FloatWeight(nn.Module):
 class ActivationQuantizer(nn.Module):
     """Turns an activation (..., features) into codes and a scale.
 
-    While `calibrating` it passes numbers through and shows them to `observe`; `finish_calibration` then sets the range. `kind`
-    is the activation's kind in the spec.
+    While `calibrating` it passes numbers through and shows them to `observe`; `finish_calibration` then sets the range.
+    `kind` is the activation's kind in the spec.
     """
 
     zero_point: Tensor

@@ -1,7 +1,7 @@
-"""Binary weights with a mean scale, BWN (Rastegari et al. 2016): w becomes sign(w) * mean|w| over its unit; sign(0) = +1.
+"""Binary weights, BWN (Rastegari et al. 2016): w becomes sign(w) * mean|w| over its unit; sign(0) = +1.
 
-The scale is recomputed at every step and gets no gradient; that of w passes straight through (XTC, Wu et al. 2022, shows that
-this plain form is enough when trained for long).
+The scale is recomputed at every step and gets no gradient; that of w passes straight through (XTC, Wu et al. 2022,
+shows that this plain form is enough when trained for long).
 
 >>> quantizer = BinaryWeight(WeightSpec(bits=1, method="binary"), [(0, 1)], torch.float32)
 >>> quantizer(torch.tensor([[0.5, -1.5, 0.0]]))[:2]
@@ -27,4 +27,4 @@ class BinaryWeight(WeightQuantizer):
 
     def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
         """-1 or 1."""
-        return StraightThrough.apply(weight, grid.nearest(weight.detach()).to(dtype))
+        return StraightThrough.run(weight, grid.nearest(weight.detach()).to(dtype))

@@ -1,8 +1,8 @@
 """Fused element-wise passes on the CPU (`native/training`), and when they apply.
 
-They compute what the tensor operations beside each call compute, in one sweep over memory instead of up to ten. They apply to
-contiguous float32 tensors on the CPU whose codes are bfloat16, that is under autocast; elsewhere (CUDA, float32 training) the tensor
-operations run.
+They compute what the tensor operations beside each call compute, in one sweep over memory instead of up to ten. They
+apply to contiguous float32 tensors on the CPU whose codes are bfloat16, that is under autocast; elsewhere (CUDA,
+float32 training) the tensor operations run.
 """
 
 from __future__ import annotations
@@ -86,7 +86,15 @@ def shift_and_quantize_backward(
     blocks = _training.count_blocks(sums.numel() // columns)
     grad_bias, grad_scale = torch.zeros(blocks, columns), torch.zeros(blocks)
     _training.shift_and_quantize_backward(
-        _bits(sums), scale.detach(), bias.detach(), _bits(grad.contiguous()), *grid, clip, _bits(grad_y), grad_bias, grad_scale
+        _bits(sums),
+        scale.detach(),
+        bias.detach(),
+        _bits(grad.contiguous()),
+        *grid,
+        clip,
+        _bits(grad_y),
+        grad_bias,
+        grad_scale,
     )
     return grad_y, grad_bias.sum(0), grad_scale.sum()
 
@@ -98,9 +106,7 @@ def look_up(codes: Tensor, table: Tensor, first: float) -> Tensor:
     return out
 
 
-def look_up_backward(
-    codes: Tensor, grad: Tensor, slope: Tensor, error: Tensor, first: float
-) -> tuple[Tensor, Tensor]:
+def look_up_backward(codes: Tensor, grad: Tensor, slope: Tensor, error: Tensor, first: float) -> tuple[Tensor, Tensor]:
     """grad * slope[code - first] in bfloat16, and sum grad * error[code - first]."""
     grad_in, bits = torch.empty_like(codes), _bits(codes)
     grad_scale = torch.empty(len(bits), -(-bits.shape[1] // _training.CHUNK))

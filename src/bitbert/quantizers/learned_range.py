@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from bitbert.quantizers.base import MIN_SCALE, ActivationQuantizer, Units, WeightQuantizer
 from bitbert.quantizers.observer import SampleObserver
-from bitbert.quantizers.ste import Grid, Rounding, RoundToGrid
+from bitbert.quantizers.ste import Grid, Rounding
 from bitbert.spec import ActivationSpec, WeightSpec
 
 DROPPED_AT_EACH_END = 0.025
@@ -48,7 +48,7 @@ class LearnedRangeWeight(WeightQuantizer):
 
     def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
         """Round to nearest."""
-        return RoundToGrid.apply(weight, parameters[0].clamp(min=MIN_SCALE), grid, False, True, dtype)
+        return Rounding(parameters[0].clamp(min=MIN_SCALE), grid, False, True)(weight, dtype)
 
     @torch.no_grad()
     def initialize(self, weight: Tensor) -> None:
@@ -125,9 +125,9 @@ def percentile(x: Tensor, levels: int) -> Tensor:
 def histogram(x: Tensor, levels: int) -> Tensor:
     """The clip of |x| whose quantized cumulative distribution Q is nearest to the true one C.
 
-    |x| falls into about sqrt(N) bins of width w. For every i > m = levels + 1: P = C with all entries from i-1 on set to 1; Q =
-    P[:i] resampled linearly to m points and back; distance sum (C - Q) log2(C / Q). The result is (i + 1/2) w at the smallest
-    one. With fewer than m + 1 bins there is nothing to search, and it is max|x|.
+    |x| falls into about sqrt(N) bins of width w. For every i > m = levels + 1: P = C with all entries from i-1 on set
+    to 1; Q = P[:i] resampled linearly to m points and back; distance sum (C - Q) log2(C / Q). The result is (i + 1/2) w
+    at the smallest one. With fewer than m + 1 bins there is nothing to search, and it is max|x|.
     """
     magnitude = x.flatten().float().abs()
     top, m = magnitude.max(), levels + 1

@@ -1,9 +1,9 @@
 """Learned step size quantization, LSQ (Esser et al. 2020, arXiv 1902.08153).
 
-Q(x) = s * clamp(round(x / s), low, high). The gradient of x is masked outside the grid. That of s is
-sum g * (round(x/s) - x/s) inside and g * low or g * high outside, times 1/sqrt(N * Qp) with N the number of elements that
-share s and Qp the largest code, so that s and x learn at comparable rates. Start: s = 2 mean|x| / sqrt(Qp). The grid here is the
-symmetric one of the engine (-Qp..Qp, no -2^(b-1)).
+Q(x) = s * clamp(round(x / s), low, high). The gradient of x is masked outside the grid. That of s is sum g *
+(round(x/s) - x/s) inside and g * low or g * high outside, times 1/sqrt(N * Qp) with N the number of elements that share
+s and Qp the largest code, so that s and x learn at comparable rates. Start: s = 2 mean|x| / sqrt(Qp). The grid here is
+the symmetric one of the engine (-Qp..Qp, no -2^(b-1)).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bitbert.quantizers.base import MIN_SCALE, ActivationQuantizer, Units, WeightQuantizer
 from bitbert.quantizers.observer import SampleObserver
-from bitbert.quantizers.ste import Grid, Rounding, RoundToGrid, ScaleGradient
+from bitbert.quantizers.ste import Grid, Rounding, ScaleGradient
 from bitbert.spec import ActivationSpec, WeightSpec
 
 
@@ -33,11 +33,11 @@ class LSQWeight(WeightQuantizer):
         """(step,) per unit, with the scaled gradient."""
         elements = self.units.sum(torch.ones_like(weight[:, :1])) * weight.shape[1]
         factor = (elements * high.clamp(min=1)).rsqrt()
-        return (self.stored_scale(ScaleGradient.apply(self.step, factor), high),)
+        return (self.stored_scale(ScaleGradient.run(self.step, factor), high),)
 
     def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
         """Round to nearest; masked outside the grid."""
-        return RoundToGrid.apply(weight, parameters[0].clamp(min=MIN_SCALE), grid, True, True, dtype)
+        return Rounding(parameters[0].clamp(min=MIN_SCALE), grid, True, True)(weight, dtype)
 
     @torch.no_grad()
     def initialize(self, weight: Tensor) -> None:
@@ -70,7 +70,7 @@ class LSQActivation(ActivationQuantizer):
 
     @torch.no_grad()
     def finish_calibration(self) -> None:
-        """s = 2 mean|x| / sqrt(Qp); with a zero point 4 mean|x - min| / sqrt(Qp), the zero point where the minimum falls."""
+        """s = 2 mean|x| / sqrt(Qp); with a zero point 4 mean|x - min| / sqrt(Qp), and the minimum falls on code 0."""
         sample = self.observer.take()
         if self.fits_zero_point:
             low = sample.min().clamp(max=0)
@@ -89,5 +89,5 @@ class LSQActivation(ActivationQuantizer):
         """To the learned step, unless it is being calibrated."""
         if self.calibrating:
             return None
-        scale = self.stored_scale(ScaleGradient.apply(self.step, (self.elements * self.levels) ** -0.5))
+        scale = self.stored_scale(ScaleGradient.run(self.step, (self.elements * self.levels) ** -0.5))
         return Rounding(scale, self.grid(), clip_gradient=True, learned=True)

@@ -1,12 +1,12 @@
 """Min-max scales: the grid reaches exactly as far as the numbers do.
 
 Q8BERT (Zafrir et al. 2019): symmetric, scale = T / (2^(b-1) - 1). For weights T = max|w|, anew at every step. For
-activations T follows max|x| of the batches as an exponential moving average, T <- T - (1 - 0.9999) (T - max|x|), starting
-at the first batch's maximum, updated before it is used and frozen in evaluation. The gradient passes straight through every
-element and none reaches the scale.
+activations T follows max|x| of the batches as an exponential moving average, T <- T - (1 - 0.9999) (T - max|x|),
+starting at the first batch's maximum, updated before it is used and frozen in evaluation. The gradient passes straight
+through every element and none reaches the scale.
 
-Also here: the same with a zero point (moving averages of minimum and maximum), and per token (ZeroQuant, Yao et al. 2022),
-where the range is that of each row at run time.
+Also here: the same with a zero point (moving averages of minimum and maximum), and per token (ZeroQuant, Yao et al.
+2022), where the range is that of each row at run time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MinMaxWeight(WeightQuantizer):
 
     def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
         """Round to nearest; straight-through."""
-        return RoundToGrid.apply(weight, parameters[0].clamp(min=MIN_SCALE), grid, False, False, dtype)
+        return Rounding(parameters[0].clamp(min=MIN_SCALE), grid, False, False)(weight, dtype)
 
 
 class MinMaxActivation(ActivationQuantizer):
@@ -86,7 +86,7 @@ class TokenMinMaxActivation(ActivationQuantizer):
     def quantize(self, x: Tensor, dtype: torch.dtype) -> Quantized:
         """Codes, and a scale of shape (..., 1)."""
         scale, grid = self._symmetric(x.detach()) if not self.fits_zero_point else self._with_zero_point(x.detach())
-        return Quantized(RoundToGrid.apply(x, scale, grid, False, False, dtype), scale, self.bound)
+        return Quantized(RoundToGrid.run(x, scale, grid, False, False, dtype), scale, self.bound)
 
     def _symmetric(self, x: Tensor) -> tuple[Tensor, Grid]:
         top = x.float().abs().amax(dim=-1, keepdim=True)

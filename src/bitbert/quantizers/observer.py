@@ -1,4 +1,4 @@
-"""What calibration remembers of an activation: an evenly spaced sample, so that memory does not grow with the batches."""
+"""What calibration remembers of an activation: an evenly spaced sample of each batch, whatever its size."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """The two gradients of rounding that every quantizer is built from, as autograd functions.
 
-Both return integer *codes*, not values: a matrix product of codes is exact in bfloat16, and the scale is applied once to its
-result. By convention the gradient that flows back into a codes tensor is that of the *value* `scale * codes`; whoever
-consumes codes (`bitbert.layers.product`) hands back that one. So a quantizer sees dL/dvalue and decides what becomes of it.
+Both return integer *codes*, not values: a matrix product of codes is exact in bfloat16, and the scale is applied once
+to its result. By convention the gradient that flows back into a codes tensor is that of the *value* `scale * codes`;
+whoever consumes codes (`bitbert.layers.product`) hands back that one. So a quantizer sees dL/dvalue and decides what
+becomes of it.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from bitbert.quantizers import fused
 class Quantized(NamedTuple):
     """A tensor as integers times a scale: `value = codes * scale`.
 
-    `codes` holds integers in a float dtype, any zero point already subtracted, of the tensor's shape; its gradient is the
-    gradient of the value. `scale` broadcasts against `codes` and is detached. `bound` is the largest possible |code|.
+    `codes` holds integers in a float dtype, any zero point already subtracted, of the tensor's shape; its gradient is
+    the gradient of the value. `scale` broadcasts against `codes` and is detached. `bound` is the largest possible
+    |code|.
     """
 
     codes: Tensor
@@ -67,7 +69,7 @@ class Grid(NamedTuple):
         (tensor([0., 2., -7.]), tensor([-1., 1.]))
         """
         if self.mid_rise is False:
-            return t.clamp(self.low, self.high).round_()
+            return self.clamp(t).round_()
         if self.mid_rise is True:
             return self._nearest_odd(t)
         return torch.where(self.mid_rise, self._nearest_odd(t), Grid(self.low, self.high).nearest(t))
@@ -75,7 +77,23 @@ class Grid(NamedTuple):
     def _nearest_odd(self, t: Tensor) -> Tensor:
         # Not 2 * round((t - 1) / 2) + 1: for tiny negative t the subtraction rounds to -1, and the sign would be lost.
         magnitude = 2 * torch.floor(t.abs() / 2) + 1
-        return torch.where(t >= 0, magnitude, -magnitude).clamp(self.low, self.high)
+        return self.clamp(torch.where(t >= 0, magnitude, -magnitude))
+
+    def clamp(self, t: Tensor) -> Tensor:
+        """`t`, or the end of the grid that it lies beyond."""
+        low, high = cast(Any, self.low), cast(Any, self.high)  # torch types numbers and tensors apart
+        clamped: Tensor = t.clamp(low, high)
+        return clamped
+
+
+class TensorFunction(torch.autograd.Function):
+    """An autograd function whose one result is a tensor."""
+
+    @classmethod
+    def run(cls, *args: Any) -> Tensor:
+        """`apply`, which torch leaves untyped."""
+        result: Tensor = cls.apply(*args)  # type: ignore[no-untyped-call]
+        return result
 
 
 class Rounding(NamedTuple):
@@ -88,11 +106,10 @@ class Rounding(NamedTuple):
 
     def __call__(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Codes of `x` in `dtype`."""
-        codes: Tensor = RoundToGrid.apply(x, self.scale, self.grid, self.clip_gradient, self.learned, dtype)
-        return codes
+        return RoundToGrid.run(x, self.scale, self.grid, self.clip_gradient, self.learned, dtype)
 
 
-class RoundToGrid(torch.autograd.Function):
+class RoundToGrid(TensorFunction):
     """codes = nearest grid point to x / scale, with the straight-through estimator and the gradient of the step size.
 
     With t = x / s and c the code, and g the gradient of the value s * c:
@@ -123,9 +140,9 @@ class RoundToGrid(torch.autograd.Function):
         if not (ctx.clip_gradient or ctx.learned):
             return grad.to(x.dtype), None, None, None, None, None
         if ctx.fused:
-            inverse = scale.reciprocal()
-            grad_x, grad_scale = fused.quantize_backward(x, grad, inverse, *ctx.grid.ends, ctx.clip_gradient)
-            return grad_x, grad_scale if ctx.learned else None, None, None, None, None
+            low, high = ctx.grid.ends
+            grads_of = fused.quantize_backward(x, grad, scale.reciprocal(), low, high, ctx.clip_gradient)
+            return grads_of[0], grads_of[1] if ctx.learned else None, None, None, None, None
         grad = grad.float()
         t = x.float() * scale.reciprocal()
         inside = (t >= ctx.grid.low) & (t <= ctx.grid.high)
@@ -137,7 +154,7 @@ class RoundToGrid(torch.autograd.Function):
         return grad_x.to(x.dtype), grad_scale, None, None, None, None
 
 
-class StraightThrough(torch.autograd.Function):
+class StraightThrough(TensorFunction):
     """Codes that were computed elsewhere, standing for x: the gradient passes unchanged (Bengio et al. 2013)."""
 
     @staticmethod
@@ -151,7 +168,7 @@ class StraightThrough(torch.autograd.Function):
         return grads[0], None
 
 
-class ScaleGradient(torch.autograd.Function):
+class ScaleGradient(TensorFunction):
     """Identity whose gradient is multiplied by a factor (LSQ's 1/sqrt(N * Qp))."""
 
     @staticmethod

@@ -37,5 +37,5 @@ class TernaryWeight(WeightQuantizer):
     def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
         """-1, 0 or 1."""
         codes = weight.detach().sign() * (weight.detach().abs() > parameters[1])
-        codes = codes.clamp(grid.low, grid.high)  # 0 where the row is pruned
-        return StraightThrough.apply(weight, codes.to(dtype))
+        codes = grid.clamp(codes)  # 0 where the row is pruned
+        return StraightThrough.run(weight, codes.to(dtype))
