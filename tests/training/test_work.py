@@ -57,6 +57,15 @@ def test_checkpoints_are_not_thrown_away_unasked(tmp_path):
         assert not (path / "stage-0").exists()
 
 
+def test_two_runs_do_not_share_it(tmp_path):
+    with begin(tmp_path / "out") as path:
+        (path / "stage-0").mkdir()
+        for flags in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(CheckpointError, match=r"out\.work is in use: another run is writing to it"):
+                begin(tmp_path / "out", **flags).__enter__()
+        assert (path / "stage-0").is_dir()
+
+
 def test_a_run_without_checkpoints_is_begun_anew(tmp_path):
     with pytest.raises(ZeroDivisionError), begin(tmp_path / "out"):
         raise ZeroDivisionError

@@ -106,8 +106,9 @@ def torch_run(
         model.eval()
         for start in range(0, len(rows), batch_size):
             picked = order[start : start + batch_size]
-            batch = collate([rows[int(i)] for i in picked]).to(model.device)
-            logits[picked] = model(**batch).logits.float().cpu().numpy()
+            batch = collate([rows[int(i)] for i in picked])
+            outputs = model(**{name: x.to(model.device) for name, x in batch.items()})
+            logits[picked] = outputs.logits.float().cpu().numpy()
         return logits
 
     return run

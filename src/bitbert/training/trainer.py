@@ -56,10 +56,10 @@ class QuantTrainer(Trainer):
         if stage.dropout is not None:
             set_dropout(model, stage.dropout)
         if teacher is not None:
-            teacher.to(args.device).eval().requires_grad_(False)
+            nn.Module.to(teacher, args.device).eval().requires_grad_(False)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         sampler = LengthGroupedSampler(list(dataset["length"]), self.args.train_batch_size, self.args.seed)
         self.add_callback(_FollowEpoch(sampler))
         return sampler
@@ -67,7 +67,7 @@ class QuantTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over weights, weight scales and activation scales, each with its own rate and decay."""
         if self.optimizer is None:
-            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = cls(self._parameter_groups(), **kwargs)
         return self.optimizer
 
@@ -79,6 +79,7 @@ class QuantTrainer(Trainer):
             "weight_scales": (stage.weight_scale_learning_rate, stage.weight_scale_decay),
             "activation_scales": (stage.activation_scale_learning_rate, stage.activation_scale_decay),
         }
+        assert self.model is not None
         decayed = set(self.get_decay_parameter_names(self.model))
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in settings}
         for name, parameter in self.model.named_parameters():
@@ -91,8 +92,12 @@ class QuantTrainer(Trainer):
         ]
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **kwargs: Any
-    ) -> Any:
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, Any]:
         """Weighted sum of the stage's losses."""
         losses = self.stage.losses
         inputs = {name: x for name, x in inputs.items() if name != "length"}
@@ -156,7 +161,7 @@ def arguments(
 def bfloat16_is_fast() -> bool:
     """Whether bfloat16 multiplies faster than float32 here: CUDA from Ampere on, CPUs with AMX or AVX512-BF16."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
@@ -171,7 +176,7 @@ class _KeepScalesPositive(TrainerCallback):
     """Clamps learned scales after every optimizer step."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._quantizers = [m for m in model.modules() if hasattr(m, "clamp_")]
+        self._quantizers: list[Any] = [m for m in model.modules() if hasattr(m, "clamp_")]
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,15 @@ def work_directory(
     path = chosen or output.with_name(output.name + ".work")
     wanted = _flat("", settings)
     with disk_errors(path):
-        if not _found(path, overwrite or resume) or not resume:
-            _begin(path, wanted)
-    _check_same(path, wanted)
-    yield path
-    shutil.rmtree(path)
+        found = _found(path, overwrite or resume)
+        path.mkdir(parents=True, exist_ok=True)
+    with _alone(path):
+        if not (found and resume):
+            with disk_errors(path):
+                _begin(path, wanted)
+        _check_same(path, wanted)
+        yield path
+        shutil.rmtree(path)
 
 
 @contextmanager
@@ -91,10 +96,25 @@ def _flat(prefix: str, value: Any) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a directory, which ends with the process however that ends."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks at all
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CheckpointError(f"{path} is in use: another run is writing to it") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _begin(path: Path, settings: Mapping[str, Any]) -> None:
-    if path.exists():
-        shutil.rmtree(path)
-    path.mkdir(parents=True)
+    """Empty the directory, and write the settings as one step."""
+    for old in path.iterdir():
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     temporary = path / f"{_SETTINGS}.tmp"
     temporary.write_text(json.dumps(settings, indent=1), encoding="utf-8")
     os.replace(temporary, path / _SETTINGS)
