@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def rows(results: Sequence[dict[str, Any]]) -> list[str]:
-    """One line for each task, method, width and part of train; seeds are put together."""
+    """One line for each task, teacher, method, width and part of train; seeds are put together."""
     groups = itertools.groupby(sorted(results, key=_order), key=_order)
     return [_line(_row(list(group))) for _, group in groups]
 
@@ -40,7 +40,8 @@ def _order(result: dict[str, Any]) -> tuple[Any, ...]:
     task = result["task"]
     place = TASKS.index(task) if task in TASKS else len(TASKS)
     weight_bits = int(result["bits"][1 : result["bits"].index("a")])
-    return place, task, -weight_bits, result["bits"], result["recipe"], result["train_rows"]
+    method = result["bits"], result["recipe"], result["train_rows"], result["teacher"]["sha256"]
+    return place, task, -weight_bits, *method
 
 
 def _row(seeds: Sequence[dict[str, Any]]) -> Iterable[str]:
