@@ -9,8 +9,10 @@ from datasets import Dataset
 
 from bitbert.cli import quickstart as command
 from bitbert.errors import ModelError
+from bitbert.recipes.schema import load_recipe
 from bitbert.training import docstrings
 from bitbert.training.data import TaskData
+from bitbert.training.pipeline import default_recipe
 from bitbert.training.tasks import Task
 
 pytest.importorskip("bitbert._native", reason="the native engine is not built")
@@ -25,7 +27,6 @@ def few_docstrings(monkeypatch):
     parts = {"train": rows.select(range(48)), "validation": rows.select(range(48, 64))}
     monkeypatch.setattr(docstrings, "load_docstrings", lambda: TaskData(task, parts))
     monkeypatch.setattr(command, "DOCSTRING_TOKENS", 24)
-    monkeypatch.setattr(command, "EPOCHS", 1.0)
 
 
 def test_one_row_a_width_beside_float32(run, encoder, few_docstrings, tmp_path):
@@ -52,6 +53,13 @@ def test_the_table_and_what_to_type_next(run, encoder, few_docstrings):
         "bitbert predict out/w4a8 'draw the window" in result.stderr
         or "bitbert predict out/w4a8 'send" in result.stderr
     )
+
+
+@pytest.mark.parametrize("width", command.WIDTHS)
+def test_the_settings_of_every_width_fit_its_recipe(width):
+    recipe = load_recipe(default_recipe(width), command.SETTINGS[width])
+    assert recipe.stages[0].epochs <= 1
+    recipe.spec(width).check_packable(6, pooler=True)
 
 
 def test_texts_are_cut_at_their_tokens(encoder, few_docstrings):
