@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
 import bitbert
 from bitbert.errors import CheckpointError
-from bitbert.training.checkpoints import last_checkpoint
+from bitbert.training.checkpoints import Checkpoints, last_checkpoint
 from support import films
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,12 +40,12 @@ from bitbert.training.checkpoints import Checkpoints
 from support import films
 
 torch.set_num_threads(1)
-function, directory, arguments, stage, step, signal_number = json.loads(sys.argv[1])
+function, directory, arguments, stage, step = json.loads(sys.argv[1])
 step_end = Checkpoints.on_step_end
 
 def on_step_end(self, args, state, control, **kwargs):
     if Path(args.output_dir).name == stage and state.global_step == step:
-        os.kill(os.getpid(), signal_number)
+        os.kill(os.getpid(), signal.SIGKILL)
     step_end(self, args, state, control, **kwargs)
 
 Checkpoints.on_step_end = on_step_end
@@ -53,13 +54,13 @@ getattr(bitbert, function)(task=data, progress=False, checkpoint_seconds=0, **ar
 """
 
 
-def run_and_kill(function, directory, arguments, stage, step, signal_number=signal.SIGKILL):
-    """Run `function` in a process that ends by the signal; its exit code and what it wrote to standard error."""
-    task = json.dumps([function, str(directory), arguments, stage, step, signal_number], default=str)
+def run_and_kill(function, directory, arguments, stage, step):
+    """Run `function` in a process that kills itself in the midst of training."""
+    task = json.dumps([function, str(directory), arguments, stage, step], default=str)
     paths = [os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.path.dirname(bitbert.__file__))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-W", "error", "-c", CHILD, task], env=environment, capture_output=True)
-    return done.returncode, done.stderr.decode()
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
 def bits(directory):
@@ -83,9 +84,9 @@ def never_killed(tmp_path_factory, data, classifier, recipe):
 def test_quantize_killed_in_the_first_and_in_a_later_epoch(tmp_path, data, classifier, recipe, never_killed):
     output = tmp_path / "packed"
     arguments = {"model": classifier, "output": output, "recipe": recipe, "seed": 3, "resume": True}
-    assert run_and_kill("quantize", tmp_path, arguments, "stage-0", 7)[0] == -signal.SIGKILL
+    run_and_kill("quantize", tmp_path, arguments, "stage-0", 7)
     assert last_checkpoint(tmp_path / "packed.work" / "stage-0").name == "checkpoint-6"
-    assert run_and_kill("quantize", tmp_path, arguments, "stage-1", STEPS + 6)[0] == -signal.SIGKILL
+    run_and_kill("quantize", tmp_path, arguments, "stage-1", STEPS + 6)
     assert last_checkpoint(tmp_path / "packed.work" / "stage-1").name == f"checkpoint-{STEPS + 5}"
     assert not output.exists()
     half_written = tmp_path / "packed.work" / "stage-1" / "checkpoint-29"
@@ -102,8 +103,7 @@ def test_finetune_killed_in_a_later_epoch(tmp_path, data, encoder):
     arguments = {"model": encoder, "epochs": 3.0, "batch_size": 8, "learning_rate": 1e-3, "seed": 5}
     whole, output = tmp_path / "whole", tmp_path / "resumed"
     report = bitbert.finetune(task=data, output=whole, progress=False, **arguments)
-    killed = run_and_kill("finetune", tmp_path, arguments | {"output": output}, "finetune", STEPS + 8)
-    assert killed[0] == -signal.SIGKILL
+    run_and_kill("finetune", tmp_path, arguments | {"output": output}, "finetune", STEPS + 8)
     again = bitbert.finetune(task=data, output=output, progress=False, resume=True, **arguments)
     assert bits(output) == bits(whole)
     assert (again["steps"], again["loss"]) == (report["steps"], report["loss"])
@@ -120,14 +120,20 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path, d
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory, classifier, recipe):
+def interrupted(tmp_path_factory, data, classifier, recipe):
     """The arguments of a run that Ctrl-C ended in the first epoch."""
     directory = tmp_path_factory.mktemp("interrupted")
     arguments = {"model": classifier, "output": directory / "packed", "recipe": recipe, "seed": 3}
-    code, errors = run_and_kill("quantize", directory, arguments, "stage-0", 9, signal.SIGINT)
-    assert code in (-signal.SIGINT, 130)
-    assert errors.splitlines()[-1] == "KeyboardInterrupt"
-    assert not (directory / "packed").exists()
+
+    def at_step_nine(callback, args, state, control, **kwargs):
+        if state.global_step == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with mock.patch.object(Checkpoints, "on_step_end", at_step_nine), pytest.raises(KeyboardInterrupt):
+        bitbert.quantize(task=data, progress=False, checkpoint_seconds=0, **arguments)
+    signal.signal(signal.SIGINT, before)
+    assert [path.name for path in directory.iterdir()] == ["packed.work"]
     return arguments
 
 
