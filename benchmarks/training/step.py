@@ -2,9 +2,9 @@
 
     python benchmarks/training/step.py --model DIR --data-dir DIR [--bits w4a8] [--steps 20] [--output results.json]
 
-Both sides are transformers' `Trainer` on the same batches (MRPC, 32 pairs, grouped by length), taken in turn, one step each; the float32 side
-has its defaults (fused AdamW, gradient clipping, dropout). A step is forward, backward, clipping, optimizer, zeroing of gradients; data loading is
-left out. The figure is the median of the ratios of neighbouring steps.
+Both sides are transformers' `Trainer` on the same batches (MRPC, 32 pairs, grouped by length), taken in turn, one step
+each; the float32 side has its defaults (fused AdamW, gradient clipping, dropout). A step is forward, backward, clipping,
+optimizer, zeroing of gradients; data loading is left out. The figure is the median of the ratios of neighbouring steps.
 """
 
 from __future__ import annotations
@@ -74,9 +74,8 @@ def main() -> None:
 
 
 def plain_trainer(options: Any, data: Any, train: Any, tokenizer: Any, directory: Path) -> Callable[..., float]:
-    args = TrainingArguments(
-        str(directory / "plain"), per_device_train_batch_size=32, use_cpu=not torch.cuda.is_available(), report_to="none"
-    )
+    on_cpu = not torch.cuda.is_available()
+    args = TrainingArguments(str(directory / "plain"), per_device_train_batch_size=32, use_cpu=on_cpu, report_to="none")
     return stepper(Trainer(load_pretrained(options.model, data.task), args, train_dataset=train))
 
 
@@ -93,8 +92,8 @@ def quantized_trainer(options: Any, data: Any, train: Any, tokenizer: Any, direc
 def report(options: Any, times: list[tuple[float, float]], shapes: list[tuple[int, ...]]) -> None:
     plain, ours = zip(*times, strict=True)
     result = {
-        "command": " ".join(["python", "benchmarks/training/step.py", "--bits", options.bits, "--steps", str(options.steps)]),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip(),
+        "command": f"python benchmarks/training/step.py --bits {options.bits} --steps {options.steps}",
+        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(),
         "machine": machine(),
         "tokens": [rows * columns for rows, columns in shapes],
         "float32_seconds": plain,
