@@ -3,7 +3,7 @@
     python benchmarks/training/step.py --model DIR --data-dir DIR [--bits w4a8] [--steps 20] [--output results.json]
 
 Both sides are transformers' `Trainer` on the same batches (MRPC, 32 pairs, grouped by length), taken in turn, one step
-each; the float32 side has its defaults (fused AdamW, gradient clipping, dropout). A step is forward, backward, clipping,
+each; the float32 side has its defaults (fused AdamW, clipping, dropout). A step is forward, backward, clipping,
 optimizer, zeroing of gradients; data loading is left out. The figure is the median of the ratios of neighbouring steps.
 """
 

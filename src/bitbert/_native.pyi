@@ -58,8 +58,8 @@ class Encoder:
 
         The codes of each activation under its name (`probs`: [heads, T, T], else [T, columns]; keys and values int8,
         the rest uint8) and the floats that they came from under "<name>.value" (for `probs` the scores); int32 sums of
-        each linear layer, zero point subtracted, under "<module>.acc"; the residual stream [T, H] after the embeddings and
-        after each layer under "embeddings.hidden" and "encoder.layer.N.hidden"; and "logits", else "pooled", else
+        each linear layer, zero point subtracted, under "<module>.acc"; the residual stream [T, H] after the embeddings
+        and after each layer under "embeddings.hidden" and "encoder.layer.N.hidden"; and "logits", else "pooled", else
         "hidden".
         """
 
