@@ -65,7 +65,8 @@ def softmax(t, r):
     """t = r * softmax(scores) over the last axis, from the same scores."""
     n = t.shape[-1]
     relative = 2 * ENGINE_EXP + 2 * TORCH_EXP + (lane_steps(n) + n + 7) * U
-    return relative * t + r * np.exp(-86.0)
+    floor = r * np.exp(-86.0)  # the engine's exp goes no lower
+    return relative * (t + floor) + floor
 
 
 def activation(x, out, function):
@@ -176,7 +177,8 @@ class Bounds:
 
     def _softmax(self, name):
         r = np.float32(1) / np.float32(self.reference.model.activations[name].scale)
-        e = np.exp(self.trace[f"{name}.value"].astype(np.float64))
+        scores = self._value(name)
+        e = np.exp(scores - scores.max(-1, keepdims=True))
         self.codes[name] = softmax(r * e / e.sum(-1, keepdims=True), float(r))
 
     def _gelu(self, layer, u, d):
