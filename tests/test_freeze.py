@@ -103,7 +103,7 @@ def test_activations_have_the_scale_and_zero_point_of_evaluation(method, symmetr
     quantizers = quantized_activations(base_model(model))
     for name, stored in packed.activations.items():
         assert stored.zero_point == quantizers[name].zero_point
-        assert np.float16(stored.scale) == stored.scale
+        assert float(np.float16(stored.scale)) == stored.scale
     shifted = {name for name, stored in packed.activations.items() if stored.zero_point not in (0, 128)}
     assert bool(shifted) == (not symmetric)
 
