@@ -23,13 +23,13 @@ MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 WIDTHS = ("w8a8", "w4a8", "w2a8")
 DOCSTRING_TOKENS, TASK_TOKENS = 48, 128
 TASK_ROWS = 5000  # of a GLUE task: enough to see what widths cost, little enough to wait for
-FLOAT_EPOCHS, FLOAT_RATE = 2.0, 1e-4
+FLOAT_EPOCHS, FLOAT_RATE = 1.5, 1e-4
 
 # Half a pass over the texts mends what 8 bits round away; fewer bits need more of it, and a scale for each row learns
 # faster than one for each matrix. Minutes count here: more epochs give more.
 SETTINGS = {
     "w8a8": ["epochs=0.5"],
-    "w4a8": ["epochs=0.75", "learning_rate=1e-4", "weights.all.granularity=row"],
+    "w4a8": ["epochs=0.5", "learning_rate=1e-4", "weights.all.granularity=row"],
     "w2a8": ["epochs=1", "learning_rate=2e-4", "weights.all.granularity=row"],
 }
 OTHER_SETTINGS = ["epochs=1"]
