@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bitbert.quantizers import make_activation
-from bitbert.quantizers.learned_range import histogram, percentile
+from bitbert.quantizers.learned_range import histogram, mse, percentile
 from bitbert.spec import ActivationSpec, WeightSpec
 from quantizers.cases import quantizer_of
 
@@ -124,7 +124,25 @@ def test_histogram_with_nothing_to_search_takes_the_maximum(x):
     assert histogram(x, 7) == x.abs().max()
 
 
-@pytest.mark.parametrize("rule", [percentile, histogram])
+@pytest.mark.parametrize("levels", [1, 3, 7, 127])
+@pytest.mark.parametrize("freedom", [3, 30])
+def test_mse_is_near_the_best_range(levels, freedom):
+    """At most 2 % more squared error than the best of 1,000 ranges."""
+    x = np.random.default_rng(levels).standard_t(freedom, 15_000).astype(np.float32)
+
+    def error(alpha):
+        step = alpha / levels
+        return np.square(x - step * np.clip(np.rint(x / step), -levels, levels)).mean()
+
+    best = min(error(alpha) for alpha in np.geomspace(x.std() / 2, np.abs(x).max(), 1000))
+    assert error(mse(torch.from_numpy(x), levels).item()) <= 1.02 * best
+
+
+def test_mse_of_zeros():
+    assert mse(torch.zeros(10), 7) == 0
+
+
+@pytest.mark.parametrize("rule", [percentile, histogram, mse])
 @pytest.mark.parametrize("granularity", ["tensor", "row", "row_group"])
 def test_every_unit_gets_its_own_start(rule, granularity):
     weight = torch.randn(36, 400, generator=torch.Generator().manual_seed(0)) * torch.linspace(1, 2, 36)[:, None]

@@ -91,7 +91,7 @@ def test_a_teacher_is_needed_for_distillation_only():
         ("epochs=nan", "stages.0.epochs: "),
         ("batch_size=2.5", "stages.0.batch_size: input should be a valid integer, not 2.5"),
         ("dropout=1", "stages.0.dropout: input should be less than 1, not 1"),
-        ("calibration.weights=guess", "calibration.weights: input should be 'percentile' or 'histogram', not 'guess'"),
+        ("calibration.weights=guess", "calibration.weights: input should be 'percentile', 'histogram' or 'mse', not"),
         ("stages=[]", "stages: "),
         ("stages.3.epochs=1", "there is no '3' to set"),
         ("stages.0=1", "stages has no field '0'"),

@@ -219,6 +219,16 @@ def fails(monkeypatch, tmp_path, tuned, data):
             SpecError,
             "encoder.layer.0.attention.output.dense.weight: group_bits has 1 entries, expected 2",
         ),
+        (
+            {"settings": ["overrides=[{tensors: 'bert.encoder.*', bits: 8}]"]},
+            SpecError,
+            "override 'bert.encoder.*' names no tensor; names look like encoder.layer.0.attention.self.query.weight or",
+        ),
+        (
+            {"settings": ["overrides=[{tensors: '*.output.dense.weight', bits: 1}]"]},
+            SpecError,
+            "encoder.layer.0.attention.output.dense.weight: method 'minmax' gives 2 to 8 bits, not 1",
+        ),
     ],
 )
 def test_what_cannot_be_done(fails, changes, kind, reason):

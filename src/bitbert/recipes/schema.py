@@ -6,6 +6,7 @@ another, so one recipe serves all widths that its quantizers can do.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bitbert.errors import RecipeError, SpecError
-from bitbert.spec import Override, QuantSpec, parse_bits
+from bitbert.spec import Override, QuantSpec, WeightSpec, activation_names, parse_bits, weight_names
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -23,7 +24,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 # Their range is the largest weight, or starts near it: a poor value for all of them to take.
 _NOT_BINARY = ("minmax", "learned_range")
 
-Initialisation = Literal["percentile", "histogram"]
+Initialisation = Literal["percentile", "histogram", "mse"]
 
 
 class _Strict(BaseModel):
@@ -100,9 +101,24 @@ class Recipe(_Strict):
             leftovers=self.leftovers,
         )
         for kind, weight in spec.weights.items():
-            if weight.bits == 1 and weight.method in _NOT_BINARY:
-                raise SpecError(f"{kind}: method {weight.method!r} gives 2 to 8 bits, not 1; for 1 bit use 'binary'")
+            _check_trainable(kind, weight)
         return spec
+
+    def check_overrides(self, spec: QuantSpec, num_layers: int) -> None:
+        """Raise `SpecError` for an override that names no tensor of such a model, or sets what cannot be trained."""
+        weights, activations = weight_names(num_layers, pooler=True), activation_names(num_layers, pooler=True)
+        for override in spec.overrides:
+            if not fnmatch.filter(weights + activations, override.tensors):
+                raise SpecError(
+                    f"override {override.tensors!r} names no tensor; names look like {weights[3]} or {activations[0]}"
+                )
+        for name in weights:
+            _check_trainable(name, spec.weight(name))
+
+
+def _check_trainable(name: str, weight: WeightSpec) -> None:
+    if 1 in weight.all_bits and weight.method in _NOT_BINARY:
+        raise SpecError(f"{name}: method {weight.method!r} gives 2 to 8 bits, not 1; for 1 bit use 'binary'")
 
 
 def names() -> list[str]:

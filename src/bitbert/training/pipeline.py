@@ -73,6 +73,7 @@ def quantize(
     tokenizer = load_tokenizer(model, download=download)
     student = load_finetuned(model, data.task, download=download)
     spec.check_packable(student.config.num_hidden_layers, pooler=True)
+    chosen.check_overrides(spec, student.config.num_hidden_layers)
     prepare(student, spec)
     teacher = load_finetuned(model, data.task, download=download, scores=True)
     max_length = min(max_length, student.config.max_position_embeddings)
