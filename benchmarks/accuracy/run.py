@@ -31,18 +31,19 @@ TOGETHER = "validation + test"
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is measured: a task, a method, a width, a seed and the number of training rows (None: all)."""
+    """What is measured: a task, a method, a width, a seed, the number of training rows (None: all), other settings."""
 
     task: str
     recipe: str
     bits: str
     seed: int
     max_train: int | None = None
+    settings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         part = "all" if self.max_train is None else self.max_train
-        return f"{self.task}-{self.recipe}-{self.bits}-{part}-s{self.seed}"
+        return "-".join([self.task, self.recipe, self.bits, str(part), *self.settings, f"s{self.seed}"])
 
     @property
     def result(self) -> Path:
@@ -51,7 +52,9 @@ class Cell:
     @property
     def arguments(self) -> list[str]:
         part = [] if self.max_train is None else ["--max-train", str(self.max_train)]
-        return [*("--task", self.task, "--recipe", self.recipe, "--bits", self.bits, "--seed", str(self.seed)), *part]
+        changes = [word for setting in self.settings for word in ("--set", setting)]
+        cell = ["--task", self.task, "--recipe", self.recipe, "--bits", self.bits, "--seed", str(self.seed)]
+        return [*cell, *part, *changes]
 
 
 def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str, Any]:
@@ -60,7 +63,8 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
     packed = models / cell.name
     commit = current_commit()
     if not packed.exists():
-        bitbert.quantize(teacher, data, packed, bits=cell.bits, recipe=cell.recipe, seed=cell.seed, resume=True)
+        how = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
+        bitbert.quantize(teacher, data, packed, **how, resume=True)
     report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
     return summary(cell, data, report, teacher) | {"commit": commit}
 
@@ -130,11 +134,12 @@ def main() -> int:
     parser.add_argument("--bits", required=True, help="wXaY")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-train", type=int, help="train on this many rows, always the same ones")
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="key=value, changes the recipe")
     parser.add_argument("--teacher", type=Path, required=True, help="directory that `bitbert finetune` wrote")
     parser.add_argument("--data-dir", type=Path, required=True, help="where DIR/TASK/train.parquet lies")
     parser.add_argument("--models", type=Path, default=Path("runs/accuracy"), help="where packed models are kept")
     given = parser.parse_args()
-    cell = Cell(given.task, given.recipe, given.bits, given.seed, given.max_train)
+    cell = Cell(given.task, given.recipe, given.bits, given.seed, given.max_train, tuple(given.settings))
     if cell.result.exists():
         print(f"{cell.name}: done already", file=sys.stderr)
         return 0

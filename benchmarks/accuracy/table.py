@@ -40,7 +40,7 @@ def _order(result: dict[str, Any]) -> tuple[Any, ...]:
     task = result["task"]
     place = TASKS.index(task) if task in TASKS else len(TASKS)
     weight_bits = int(result["bits"][1 : result["bits"].index("a")])
-    method = result["bits"], result["recipe"], result["train_rows"], result["teacher"]["sha256"]
+    method = result["bits"], result["recipe"], result["settings"], result["train_rows"], result["teacher"]["sha256"]
     return place, task, -weight_bits, *method
 
 
@@ -50,7 +50,7 @@ def _row(seeds: Sequence[dict[str, Any]]) -> Iterable[str]:
     sizes = first["bytes"]
     return (
         f"{first['task']}, {first['metric']}",
-        first["recipe"],
+        " ".join([first["recipe"], *first["settings"]]),
         first["bits"],
         f"{first['train_rows']:,}",
         ", ".join(str(seed) for seed in sorted(result["seed"] for result in seeds)),
