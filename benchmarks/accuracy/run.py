@@ -63,7 +63,7 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
     packed = models / cell.name
     commit = current_commit()
     if not packed.exists():
-        how = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
+        how: dict[str, Any] = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
         bitbert.quantize(teacher, data, packed, **how, resume=True)
     report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
     return summary(cell, data, report, teacher) | {"commit": commit}
