@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ import typer
 
 from bitbert.cli import options
 from bitbert.cli.output import notices, print_json_line, say
-from bitbert.columns import check_columns, json_objects, read_columns
+from bitbert.cli.texts import from_file, from_lines
 from bitbert.errors import DataError
 
 if TYPE_CHECKING:
@@ -72,57 +72,15 @@ def _inputs(texts: list[str], pair: str | None, file: Path | None, columns: list
         raise DataError("give texts or --file, not both")
     if pair is not None and len(texts) != 1:
         raise DataError("--text-pair is the second text of one pair: give exactly one TEXT with it")
-    if len(columns or []) > 2:
-        raise DataError("--text-column may be given once, or twice for pairs of texts")
     if pair is not None:
         return iter([(texts[0], pair)])
     if texts:
         return iter(texts)
     if file is not None:
-        return _from_file(file, columns)
+        return from_file(file, columns)
     if sys.stdin.isatty():
         say("Reading texts from the keyboard, one a line; Ctrl-D ends them.")
-    return _from_lines(sys.stdin, columns, "standard input")
-
-
-def _from_file(file: Path, columns: list[str] | None) -> Iterator[Text]:
-    if file.suffix in (".csv", ".parquet"):
-        table = read_columns(file, columns or ["text"])
-        return _zipped([[str(value or "") for value in column] for column in table.values()])
-    if not file.is_file():
-        raise DataError(f"{file}: no such file")
-    return _from_lines(_lines(file), columns, str(file))
-
-
-def _lines(file: Path) -> Iterator[str]:
-    try:
-        with file.open(encoding="utf-8-sig") as lines:
-            yield from lines
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: {error}") from None
-
-
-def _from_lines(lines: Iterable[str], columns: list[str] | None, where: str) -> Iterator[Text]:
-    """JSONL if the first line is an object, else one text a line (an empty line is an empty text)."""
-    lines = iter(lines)
-    first = next(lines, None)
-    if first is None:
-        return iter(())
-    lines = itertools.chain([first], lines)
-    if first.lstrip().startswith("{"):
-        return (_from_object(row, columns, where) for row in json_objects(lines, where))
-    return (line.rstrip("\r\n") for line in lines)
-
-
-def _from_object(row: dict[str, Any], columns: list[str] | None, where: str) -> Text:
-    names = columns or [name for name in ("text", "text_pair") if name in row] or ["text"]
-    check_columns(where, names, list(row))
-    values = [str("" if row[name] is None else row[name]) for name in names]
-    return (values[0], values[1]) if len(values) == 2 else values[0]
-
-
-def _zipped(columns: list[list[str]]) -> Iterator[Text]:
-    return iter(columns[0]) if len(columns) == 1 else zip(columns[0], columns[1], strict=True)
+    return from_lines(sys.stdin, columns, "standard input")
 
 
 # ---- answers out -----------------------------------------------------------------------------------------------------
