@@ -40,6 +40,13 @@ def test_reading_and_writing_never_import_torch_or_the_engine():
     assert not modules_after("import bitbert.checkpoint, bitbert.report.card, bitbert.runtime.reference") & HEAVY
 
 
+def test_timing_imports_torch_in_the_workers_of_peers_only():
+    pytest.importorskip("bitbert._native", reason="the native engine is not built")
+    code = "import bitbert.bench.run, bitbert.bench.setups, bitbert.bench.profile, bitbert.bench.plot"
+    assert not modules_after(code) & HEAVY
+    assert not modules_after("import bitbert.bench.worker, bitbert.bench.contenders.engine") & HEAVY
+
+
 def imports(path):
     """Every module that a file imports anywhere, functions included, by its full name."""
     for node in ast.walk(ast.parse(path.read_text())):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from bitbert.checkpoint import Architecture, PackedModel, PackedWeight, StaticScale
+from bitbert.checkpoint import Architecture, PackedModel, PackedWeight, StaticScale, write
 from bitbert.checkpoint.layout import static_activations
 from bitbert.checkpoint.packed import code_grid, group_count, has_zero_point
 from bitbert.spec import Override, QuantSpec, code_range, row_groups, tensor_kind, weight_names
@@ -58,6 +58,11 @@ def random_model(spec=None, config=None, seed=0):
         {name: _activation(rng, name, spec) for name in static_activations(architecture, spec)},
         {name: _float(rng, name, shape, spec) for name, shape in architecture.float_shapes().items()},
     )
+
+
+def write_random(path, **changes):
+    """A packed directory of such a model; `changes` are of its config."""
+    return write(random_model(config=tiny_config(**changes)), path)
 
 
 def with_mixed_groups(spec, config, seed=0, widths=(0, 1, 2, 3, 4, 8)):

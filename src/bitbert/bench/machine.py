@@ -20,7 +20,7 @@ def machine(isa: str | None = None) -> dict[str, Any]:
         "cpu": _native.cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
         "isa": choose_isa(isa),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
         "versions": {"bitbert": bitbert.__version__} | _versions(),
     }

@@ -7,9 +7,11 @@ from html import escape
 from typing import Any
 
 from bitbert.bench.contenders import ENGINE
+from bitbert.bench.summary import figure
 
-WIDTH, BAR, LEFT = 760, 330, 230  # of the picture, of the longest bar, where bars begin
-ROW, HEADING, MARGIN = 24, 34, 20
+WIDTH, BAR, LEFT = 800, 340, 230  # of the picture, of the longest bar, where bars begin
+ROW, HEADING, MARGIN = 24, 40, 16
+LONGEST_NAME = 28
 OURS, THEIRS, WHISKER, INK = "#0b7a75", "#9aa5b1", "#3e4c59", "#1f2933"
 
 
@@ -18,20 +20,13 @@ def plot(report: Mapping[str, Any], caption: str) -> str:
     ours = {about["name"] for about in report["contenders"] if about["contender"] == ENGINE}
     parts, y = [], MARGIN
     for workload in report["workloads"]:
-        parts.append(_text(MARGIN, y + 18, _heading(workload), weight="bold"))
+        parts.append(_text(MARGIN, y + 24, _heading(workload), weight="bold"))
         y += HEADING
         for row in _rows(workload, ours, y):
             parts.append(row)
             y += ROW
     parts.append(_text(MARGIN, y + 18, caption, size=11))
     return _svg(parts, y + HEADING)
-
-
-def label(workload: Mapping[str, Any], time: Mapping[str, Any]) -> str:
-    """A time as it is written: milliseconds of a batch, or texts per second where there are many."""
-    if workload["kind"] == "shape":
-        return f"{1e3 * time['median']:.2f} ms"
-    return f"{time['sequences_per_second']:.1f} texts/s"
 
 
 def _heading(workload: Mapping[str, Any]) -> str:
@@ -45,16 +40,31 @@ def _rows(workload: Mapping[str, Any], ours: set[str], y: int) -> Iterable[str]:
     for i, (name, time) in enumerate(workload["times"].items()):
         top = y + i * ROW
         length, low, high = (BAR * min(1.0, fastest / time[key]) for key in ("median", "q3", "q1"))
-        slower = "" if time["ratio"]["median"] == 1 else f", {time['ratio']['median']:.2f}x the time"
+        told = _text(LEFT + max(length, high) + 8, top + 16, _told(workload, time))
         yield "".join(
             (
-                _text(LEFT - 8, top + 15, name, anchor="end"),
+                _text(LEFT - 8, top + 16, _short(name), anchor="end"),
                 f'<rect x="{LEFT}" y="{top + 4}" width="{length:.1f}" height="{ROW - 8}"'
                 f' fill="{OURS if name in ours else THEIRS}"/>',
                 f'<path d="M{LEFT + low:.1f} {top + 12}H{LEFT + high:.1f}" stroke="{WHISKER}" stroke-width="2"/>',
-                _text(LEFT + length + 8, top + 15, label(workload, time) + slower),
+                told,
             )
         )
+
+
+def _short(name: str) -> str:
+    """As much of a name as fits before the bars."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _told(workload: Mapping[str, Any], time: Mapping[str, Any]) -> str:
+    """A time as it is written, and how many times as long it is as that of the first contender."""
+    if workload["kind"] == "shape":
+        value = f"{figure(1e3 * time['median'])} ms"
+    else:
+        value = f"{figure(time['sequences_per_second'])} texts/s"
+    ratio = time["ratio"]["median"]
+    return value if ratio == 1 else f"{value}, {ratio:.2f}x the time"
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal", size: int = 13) -> str:

@@ -34,7 +34,7 @@ class Process:
         self._latest: list[float] = []
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed on exit)
         self._worker = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bitbert.bench.worker"],  # -P: no module of the current directory
+            [sys.executable, "-P", "-m", "bitbert.bench.worker"],  # -P: no modules of the current directory
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -106,8 +106,9 @@ class Process:
 
 
 def _environment(setup: Setup) -> dict[str, str]:
-    """Threads for libraries that ask the environment; compilers in the worker itself, so that they stop with it."""
+    """Our modules; threads, for libraries that ask the environment; a compiler in the worker, to stop with it."""
     return {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "OMP_NUM_THREADS": str(setup.threads),
         "MKL_NUM_THREADS": str(setup.threads),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,3 +40,13 @@ def ratio(seconds: Sequence[float], reference: Sequence[float]) -> Spread:
 def ratios(seconds: Mapping[str, Sequence[float]], reference: str) -> dict[str, Spread]:
     """The ratio of everyone to `reference`, itself included."""
     return {name: ratio(values, seconds[reference]) for name, values in seconds.items()}
+
+
+def figure(value: float) -> str:
+    """A number with three digits that count, or more; no further than the third decimal.
+
+    >>> figure(0.12345), figure(1.2345), figure(1234.5)
+    ('0.123', '1.23', '1234')
+    """
+    before_point = math.floor(math.log10(abs(value))) + 1 if value else 0
+    return f"{value:.{min(3, max(0, 3 - before_point))}f}"

@@ -16,9 +16,6 @@ from bitbert.bench.contenders.floats import float_encoder
 from bitbert.bench.workload import Batch
 from bitbert.errors import ModelError
 
-# Its own kernels, and those of the two libraries that it may multiply with, must each be held back.
-AVX2 = {"CT2_FORCE_CPU_ISA": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-
 
 class CTranslate2Int8:
     """An encoder with pooler; padding is known to it by lengths, not by a mask."""

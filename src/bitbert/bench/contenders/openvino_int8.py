@@ -16,7 +16,7 @@ CALIBRATION_SEQUENCES = 32
 
 
 class OpenVinoInt8:
-    """One compiled model for all shapes: on BERT, compiling for a fixed shape measured no faster."""
+    """One compiled model for all shapes: compiling BERT for a fixed shape measured no faster."""
 
     how = f"NNCF post-training int8, {CALIBRATION_SEQUENCES} random sequences, latency hint"
 
