@@ -4,27 +4,35 @@ Each runs in its worker, as it does when it is timed: five libraries in the proc
 other's way, and warn.
 """
 
+import re
+
 import numpy as np
 import pytest
 
 from bitbert.bench.contenders import CONTENDERS, FLOAT32, PEERS, Setup
 from bitbert.bench.process import Process
+from bitbert.bench.rounds import RacerError
 from bitbert.bench.workload import Batch, Workload
 from support.random_model import random_ids, tiny_config
 
 # bf16 and int8 lose what they lose, the static ranges of OpenVINO most; another sequence is much farther away.
 LOWEST_COSINE = {FLOAT32: 1 - 1e-6, "torch-bf16": 0.999, "onnxruntime": 0.99, "openvino": 0.97, "ctranslate2": 0.99}
 OTHER_SEQUENCE = 0.8
+CANNOT_COMPILE = "no bf16 instructions|No working C\\+\\+ compiler"
 
 LENGTHS = [12, 5, 9]
 CONFIG = tiny_config(initializer_range=0.12)  # lively: with the usual 0.02 all answers are much alike
 
 
-def batch(changes=0):
-    """Three sequences; `changes` is added to the tokens of the second."""
-    ids, types = random_ids(CONFIG, LENGTHS)
-    ids[1] = (ids[1] + changes) % CONFIG["vocab_size"]
-    return Batch(ids, types)
+def batch():
+    """Three sequences of different lengths."""
+    return Batch(*random_ids(CONFIG, LENGTHS))
+
+
+def with_another(one):
+    """The same, and after them the second with all its tokens changed."""
+    changed = (one.ids[1] + 1) % CONFIG["vocab_size"]
+    return Batch([*one.ids, changed], [*one.types, one.types[1]])
 
 
 def by_hand(setup, one):
@@ -49,13 +57,17 @@ def test_it_runs_the_same_model(name):
     setup = Setup(name, name, CONFIG, 1)
     expected = by_hand(setup, batch())
     with Process(setup) as process:
-        process.build()
-        process.load(Workload("w", "shape", [batch(), batch(changes=1)]))
-        answer, changed = np.array(process.answer(0)), np.array(process.answer(1))
+        try:
+            process.build()
+            process.load(Workload("w", "shape", [with_another(batch())]))
+        except RacerError as error:
+            if re.search(CANNOT_COMPILE, str(error)):
+                pytest.skip(str(error))
+            raise
+        *answers, another = np.array(process.answer(0))
         assert process.run(0) > 0
-    assert cosines(answer, expected).min() > LOWEST_COSINE[name]
-    assert cosines(changed, expected)[1] < OTHER_SEQUENCE
-    assert cosines(changed, expected)[[0, 2]].min() > LOWEST_COSINE[name]
+    assert cosines(np.array(answers), expected).min() > LOWEST_COSINE[name]
+    assert cosines(another[None], expected[1:2]) < OTHER_SEQUENCE
 
 
 def test_given_weights_are_the_ones_that_run(tmp_path):

@@ -1,11 +1,12 @@
 """The report: who ran and how, who was left out and why, every time taken, ratios to the first."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from bitbert.bench import run as bench_run
-from bitbert.bench.contenders import CONTENDERS, Kind
+from bitbert.bench.contenders import CONTENDERS, FLOAT32, Kind, Setup
 from bitbert.bench.rounds import Budget
 from bitbert.bench.run import bench, cosine
 from bitbert.bench.setups import packed, peer
@@ -112,6 +113,28 @@ def test_without_bitbert_there_is_nothing_to_compare(tmp_path):
     (directory / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"packed: .*model\.safetensors: cannot be read"):
         bench([ours], workloads()[:1], Budget(1))
+
+
+def test_answers_are_compared_with_float32_of_the_same_weights():
+    def runner(name, contender, floats=None, **sizes):
+        return SimpleNamespace(name=name, setup=Setup(name, contender, tiny_config(**sizes), 1, floats=floats))
+
+    field = bench_run._Field(lambda *_: None)
+    field.racing = [
+        runner("float", FLOAT32),
+        runner("int8", "openvino"),
+        runner("int8 of another size", "openvino", num_hidden_layers=1),
+        runner("int8 with given weights", "openvino", "trained"),
+        runner("packed", "bitbert"),
+        runner("packed from what is given", "bitbert", "trained"),
+    ]
+    field.built = {one.name: {"cosine_to_float32": None} for one in field.racing}
+    answers = {one.name: [[1.0, 0.0]] for one in field.racing}
+    field._compare(answers | {"int8": [[1.0, 1.0]]})
+    field._compare(answers)  # the lowest so far is kept
+    cosines = {name: about["cosine_to_float32"] for name, about in field.built.items()}
+    assert cosines.pop("int8") == pytest.approx(0.5**0.5, abs=1e-6)
+    assert set(cosines.values()) == {None}
 
 
 def test_cosine_is_the_mean_over_rows():

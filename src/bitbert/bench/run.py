@@ -20,7 +20,6 @@ from bitbert.bench.workload import Workload
 from bitbert.errors import ModelError
 
 INSTALL = "pip install 'bitbert[bench]'"
-LOWEST_COSINE = 0.8  # of int8 and float32 outputs; random weights forgive less than trained ones
 
 Watch = Callable[[str, int, int], None]
 """Is told what is being done, and how many of how many steps of it are done."""

@@ -43,7 +43,7 @@ def bench(
         Path | None,
         typer.Option("--float", help="Float checkpoint that DIR was made from. Default: peers get random weights."),
     ] = None,
-    threads: options.Threads = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of everyone. Default: every CPU.")] = None,
     isa: Annotated[str | None, typer.Option("--isa", help="Instruction set of bitbert's engine.")] = None,
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Rounds of each shape; each times everyone once.")
@@ -61,7 +61,7 @@ def bench(
 
     Peers run the same architecture with random weights: speed does not depend on the values. They get padded batches,
     ready as their own tensors; bitbert gets token ids. Timed is the way from there to the pooled output. Peers that
-    are not installed, or fail, are named. To install them: pip install 'bitbert[bench]'
+    are not installed, or fail, are named. To install them: pip install 'bitbert\\[bench]'
 
     Examples:
 
