@@ -5,6 +5,10 @@
 
 #ifdef BITBERT_X86
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace bitbert {
@@ -48,11 +52,22 @@ uint64_t saved_states() {
   return uint64_t{high} << 32 | low;
 }
 
+// Linux lends the tile registers only to processes that ask for them.
+bool ask_for_tiles() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return true;
+#endif
+}
+
 CpuFeatures detect() {
   constexpr uint64_t kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;
   const Registers one = cpuid(1, 0), seven = cpuid(7, 0), seven_one = cpuid(7, 1);
   const uint64_t states = bit(one.ecx, 27) ? saved_states() : 0;  // OSXSAVE
-  const bool ymm = (states & kYmm) == kYmm, zmm = (states & kZmm) == kZmm, tiles = (states & kTiles) == kTiles;
+  const bool ymm = (states & kYmm) == kYmm, zmm = (states & kZmm) == kZmm;
+  const bool tiles = (states & kTiles) == kTiles && ask_for_tiles();
   CpuFeatures f;
   f.sse4_1 = bit(one.ecx, 19);
   f.avx = ymm && bit(one.ecx, 28);
