@@ -41,9 +41,8 @@ struct ColumnData {
 };
 
 int32_t sum_of_codes(std::span<const uint8_t> fields, const CodeRange& range) {
-  int32_t sum = 0;
-  for (const uint8_t field : fields) sum += range.low + range.step * field;
-  return sum;
+  const int32_t sum = std::accumulate(fields.begin(), fields.end(), int32_t{0});
+  return range.low * static_cast<int32_t>(fields.size()) + range.step * sum;
 }
 
 // Turns the rows of a weight into panels, one row group after the other.
