@@ -6,17 +6,6 @@
 namespace bitbert::bindings {
 namespace {
 
-// One of a few names, as the value that stands for it.
-template <class T>
-T choose(const std::string& what, const std::string& name, std::initializer_list<std::pair<const char*, T>> choices) {
-  std::string allowed;
-  for (const auto& [choice, value] : choices) {
-    if (name == choice) return value;
-    allowed += (allowed.empty() ? "" : ", ") + std::string(choice);
-  }
-  throw std::invalid_argument(what + ": '" + name + "' is unknown, expected one of: " + allowed);
-}
-
 template <class T>
 T get(const nb::dict& config, const char* key, const char* expected) {
   if (!config.contains(key)) throw std::invalid_argument(std::string(key) + ": missing from the config");

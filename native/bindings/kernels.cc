@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
 #include <optional>
 
 #include "bindings/bindings.h"
@@ -27,21 +26,25 @@ int size_of(const Vector<float>& x) {
   return static_cast<int>(x.size());
 }
 
+std::optional<BitValues> to_bit_values(const std::string& name) {
+  if (name.empty()) return {};
+  return choose<BitValues>("bits", name, {{"signs", BitValues::kSigns}, {"zero_one", BitValues::kZeroOne}});
+}
+
 // A linear layer and rows of codes to run it on, `stride` bytes apart.
 class LinearCase {
  public:
   LinearCase(const Matrix<uint8_t>& codes, const Vector<int32_t>& zero_point, const Vector<float>& scale,
-             nb::handle weight, const Vector<float>& bias, int span, int stride)
+             nb::handle weight, const Vector<float>& bias, int span, int stride, const std::string& bits)
       : rows_(codes.shape(0)), zero_point_(zero_point), scale_(scale), stride_(stride) {
     const int columns = static_cast<int>(codes.shape(1)), outputs = static_cast<int>(bias.size());
     check(columns >= 1 && columns <= kMaxK && outputs >= 1 && span >= 1, "expected at least one row and column");
     check(stride >= (columns + kBlockK - 1) / kBlockK * kBlockK, "stride is less than the columns, rounded up to 64");
     check(zero_point.size() == rows_ && scale.size() == rows_, "expected a zero point and a scale for each row");
     const PackedWeight packed = to_weight("weight", weight);
-    std::vector<int> inputs(columns);
-    std::iota(inputs.begin(), inputs.end(), 0);
     const auto build = [&](Bump& bump) {
-      return Linear(packed, outputs, inputs, columns, span, span_of(bias), Outputs::kAll, find_kernels("scalar"), bump);
+      const LinearShape shape = {outputs, columns, span, {}, Outputs::kAll, to_bit_values(bits)};
+      return Linear(packed, shape, span_of(bias), find_kernels("scalar"), bump);
     };
     Bump measure;
     build(measure);
@@ -190,9 +193,9 @@ void register_kernels(nb::module_& m) {
   using namespace nb::literals;
   nb::class_<LinearCase>(m, "LinearCase")
       .def(nb::init<const Matrix<uint8_t>&, const Vector<int32_t>&, const Vector<float>&, nb::handle,
-                    const Vector<float>&, int, int>(),
+                    const Vector<float>&, int, int, const std::string&>(),
            "codes"_a.noconvert(), "zero_point"_a.noconvert(), "scale"_a.noconvert(), "weight"_a, "bias"_a.noconvert(),
-           "span"_a, "stride"_a);
+           "span"_a, "stride"_a, "bits"_a = "");
   nb::class_<Kernels>(m, "Kernels")
       .def_ro("isa", &Kernels::isa)
       .def("sums", &sums, "linear"_a)

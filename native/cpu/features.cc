@@ -25,6 +25,8 @@ std::vector<std::pair<std::string, bool>> CpuFeatures::list() const {
           {"avx512vl", avx512vl},
           {"avx512_vnni", avx512_vnni},
           {"avx512_vbmi", avx512_vbmi},
+          {"avx512_vpopcntdq", avx512_vpopcntdq},
+          {"bmi2", bmi2},
           {"amx_tile", amx_tile},
           {"amx_int8", amx_int8}};
 }
@@ -80,6 +82,8 @@ CpuFeatures detect() {
   f.avx512vl = zmm && bit(seven.ebx, 31);
   f.avx512_vbmi = zmm && bit(seven.ecx, 1);
   f.avx512_vnni = zmm && bit(seven.ecx, 11);
+  f.avx512_vpopcntdq = zmm && bit(seven.ecx, 14);
+  f.bmi2 = bit(seven.ebx, 8);
   f.amx_tile = tiles && bit(seven.edx, 24);
   f.amx_int8 = tiles && bit(seven.edx, 25);
   return f;

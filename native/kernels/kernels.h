@@ -12,6 +12,7 @@ namespace bitbert {
 struct Kernels {
   const char* isa;
   GemmFn* gemm;
+  GemmBitsFn* gemm_bits;  // null where gemm is as fast
   UnpackFn* unpack;
   TileRowsFn* tile_rows;
   TileColumnsFn* tile_columns;

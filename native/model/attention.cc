@@ -53,11 +53,6 @@ float score_scale(const EncoderLayer& layer, int dims) {
   return (layer.query_output.quantizer.scale * layer.key_output.quantizer.scale) * root;
 }
 
-GemmOutput from_row(const GemmOutput& out, int row) {
-  const int64_t size = out.kind == GemmOutputKind::kCodes ? 1 : sizeof(float);
-  return {out.kind, static_cast<char*>(out.data) + row * out.stride * size, out.stride, out.quantizer};
-}
-
 // Appends one block of rows of one head to a [heads][length][length] trace.
 template <class T>
 void append(Trace& trace, const std::string& name, const T* rows, int count, int length, int64_t stride) {
@@ -96,7 +91,7 @@ void attend(const Kernels& kernels, const EncoderLayer& layer, int head_dim, int
     }
     if (trace) append(*trace, layer.probs.name, m.probs.codes, rows, n, stride);
     const GemmInput probs = {m.probs.codes, stride, rows, prob_scales, m.probs.zero_point};
-    kernels.gemm(probs, values, value_panels, from_row(context, first), m.scratch);
+    kernels.gemm(probs, values, value_panels, context.from(first), m.scratch);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "kernels/pack/panels.h"
 
@@ -48,16 +49,16 @@ int32_t sum_of_codes(std::span<const uint8_t> fields, const CodeRange& range) {
 // Turns the rows of a weight into panels, one row group after the other.
 class PanelWriter {
  public:
-  PanelWriter(const PackedWeight& weight, std::span<const float> bias, std::span<const int> inputs, int columns,
-              int blocks, const Kernels& kernels)
+  PanelWriter(const PackedWeight& weight, std::span<const float> bias, const LinearShape& shape,
+              std::span<const int> inputs, int blocks, const Kernels& kernels)
       : weight_(weight),
         bias_(bias),
         inputs_(inputs),
-        columns_(columns),
+        columns_(shape.columns),
         blocks_(blocks),
         kernels_(kernels),
         next_(weight.bytes.data()),
-        row_(columns),
+        row_(shape.columns),
         fields_(size_t{kGroupRows} * inputs.size()),
         tile_(size_t{kBlockBytes} * blocks) {}
 
@@ -107,19 +108,22 @@ class PanelWriter {
 
 }  // namespace
 
-Linear::Linear(const PackedWeight& weight, int rows, std::span<const int> inputs, int columns, int span,
-               std::span<const float> bias, Outputs outputs, const Kernels& kernels, Bump& bump)
+Linear::Linear(const PackedWeight& weight, const LinearShape& shape, std::span<const float> bias,
+               const Kernels& kernels, Bump& bump)
     : name_(weight.name.substr(0, weight.name.rfind('.'))),
-      rows_(rows),
-      inputs_(static_cast<int>(inputs.size())),
+      rows_(shape.rows),
+      inputs_(shape.inputs ? static_cast<int>(shape.inputs->size()) : shape.columns),
       blocks_((inputs_ + kBlockK - 1) / kBlockK) {
-  const std::vector<RowGroup> groups = row_groups(rows, span);
-  check_weight(weight, groups, columns);
-  PanelWriter writer(weight, bias, inputs, columns, blocks_, kernels);
+  std::vector<int> all(shape.columns);
+  std::iota(all.begin(), all.end(), 0);
+  const std::span<const int> inputs = shape.inputs.value_or(all);
+  const std::vector<RowGroup> groups = row_groups(shape.rows, shape.span);
+  check_weight(weight, groups, shape.columns);
+  PanelWriter writer(weight, bias, shape, inputs, blocks_, kernels);
   for (size_t g = 0; g < groups.size(); ++g) {
     const int bits = weight.group_bits[g];
-    if (bits == 0 && outputs == Outputs::kKept) continue;
-    const int column = static_cast<int>(outputs_.size());
+    if (bits == 0 && shape.outputs == Outputs::kKept) continue;
+    const int column = computed();
     for (int r = 0; r < groups[g].count; ++r) outputs_.push_back(groups[g].first + r);
     ColumnData* data = bump.take<ColumnData>(1);
     uint8_t* stored = bump.take<uint8_t>(size_t{kBlockBytes} / 8 * stored_bits(bits) * blocks_);
@@ -132,6 +136,7 @@ Linear::Linear(const PackedWeight& weight, int rows, std::span<const int> inputs
   }
   const auto pruned = std::stable_partition(panels_.begin(), panels_.end(), [](const Panel& p) { return p.bits > 0; });
   live_ = pruned - panels_.begin();
+  if (std::all_of(panels_.begin(), pruned, [](const Panel& p) { return p.bits == 1; })) bits_ = shape.bits;
 }
 
 Linear::Panels Linear::panels(Part part) const {
@@ -150,8 +155,14 @@ Linear::Range Linear::range(Part part) const {
 
 void Linear::run(const Kernels& kernels, const GemmInput& input, const GemmOutput& output, std::byte* scratch,
                  Part part) const {
-  const Panels range = panels(part);
-  kernels.gemm(input, &panels_[range.first], static_cast<int>(range.last - range.first), output, scratch);
+  Panels range = panels(part);
+  if (bits_ && kernels.gemm_bits) {
+    const size_t last = std::min(range.last, live_);
+    kernels.gemm_bits(input, *bits_, inputs_, panels_.data() + range.first, static_cast<int>(last - range.first),
+                      output, scratch);
+    range.first = last;
+  }
+  kernels.gemm(input, panels_.data() + range.first, static_cast<int>(range.last - range.first), output, scratch);
 }
 
 }  // namespace bitbert

@@ -4,7 +4,7 @@
 // next layer needs no weights for them: `Outputs::kKept` numbers those that are left one after the other.
 #pragma once
 
-#include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,14 +23,21 @@ struct Part {
   int index = 0, count = 1;
 };
 
+struct LinearShape {
+  int rows, columns;                                // of the weight
+  int span;                                         // rows after which row groups start anew
+  std::optional<std::span<const int>> inputs = {};  // the columns that are used, if not all
+  Outputs outputs = Outputs::kAll;
+  std::optional<BitValues> bits = {};  // if the inputs have 1 bit
+};
+
 class Linear {
  public:
   Linear() = default;
 
-  // `span`: rows after which row groups start anew. `inputs`: the columns of the weight that are used. Storage comes
-  // from `bump`; a counting one only measures. Throws std::invalid_argument naming the tensor.
-  Linear(const PackedWeight& weight, int rows, std::span<const int> inputs, int columns, int span,
-         std::span<const float> bias, Outputs outputs, const Kernels& kernels, Bump& bump);
+  // Storage comes from `bump`; a counting one only measures. Throws std::invalid_argument naming the tensor.
+  Linear(const PackedWeight& weight, const LinearShape& shape, std::span<const float> bias, const Kernels& kernels,
+         Bump& bump);
 
   // Multiplies all rows of `input` for the outputs of `part`. `scratch` holds scratch_bytes().
   void run(const Kernels& kernels, const GemmInput& input, const GemmOutput& output, std::byte* scratch,
@@ -59,8 +66,9 @@ class Linear {
   std::string name_;
   int rows_ = 0, inputs_ = 0, blocks_ = 0;
   std::vector<int> outputs_;
-  std::vector<Panel> panels_;  // pruned ones last
-  size_t live_ = 0;            // panels that are not pruned
+  std::vector<Panel> panels_;      // pruned ones last
+  size_t live_ = 0;                // panels that are not pruned
+  std::optional<BitValues> bits_;  // if inputs and weights have 1 bit
 };
 
 }  // namespace bitbert

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <set>
 #include <stdexcept>
 
@@ -82,6 +81,15 @@ bool is_allowed(ActivationKind kind, Allowed allowed) {
   return kind == ActivationKind::kFloat ? allowed == Allowed::kStaticOrFloat : allowed == Allowed::kAnyScale;
 }
 
+std::optional<BitValues> bit_values(const Activation& activation) {
+  const Quantizer& q = activation.quantizer;
+  if (!activation.is_static()) return {};
+  if (q.sign) return BitValues::kSigns;
+  const auto zero = static_cast<float>(q.zero_point);
+  if (q.low + zero == 0 && q.high + zero == 1) return BitValues::kZeroOne;
+  return {};
+}
+
 // Takes tensors out of a source by name, and knows at the end which nobody wanted.
 class Reader {
  public:
@@ -92,17 +100,9 @@ class Reader {
     return {weight(name), rows, source_.config.hidden_size, bump_};
   }
 
-  Linear linear(const std::string& module, int rows, int columns, int span, Outputs outputs = Outputs::kAll) {
-    std::vector<int> all(columns);
-    std::iota(all.begin(), all.end(), 0);
-    return linear(module, rows, all, columns, span, outputs);
-  }
-
-  // Only `inputs` of the columns are used.
-  Linear linear(const std::string& module, int rows, std::span<const int> inputs, int columns, int span,
-                Outputs outputs = Outputs::kAll) {
-    const std::span<const float> bias = floats(module + ".bias", rows);
-    return {weight(module + ".weight"), rows, inputs, columns, span, bias, outputs, kernels_, bump_};
+  Linear linear(const std::string& module, LinearShape shape, const Activation& input) {
+    shape.bits = bit_values(input);
+    return {weight(module + ".weight"), shape, floats(module + ".bias", shape.rows), kernels_, bump_};
   }
 
   LayerNorm layer_norm(const std::string& module) {
@@ -206,13 +206,14 @@ void read_attention(Reader& reader, const std::string& name, const EncoderConfig
   layer.value_output = reader.activation(self + ".value.output", Allowed::kStaticOnly, CodeType::kSigned);
   layer.probs = reader.activation(self + ".probs", Allowed::kStaticOnly);
   if (layer.probs.quantizer.zero_point != 0) fail(layer.probs.name, "probabilities have zero point 0");
-  layer.query = reader.linear(self + ".query", h, h, c.head_dim());
-  layer.key = reader.linear(self + ".key", h, h, c.head_dim());
+  layer.query = reader.linear(self + ".query", {h, h, c.head_dim()}, layer.input);
+  layer.key = reader.linear(self + ".key", {h, h, c.head_dim()}, layer.input);
   layer.attention_output_input = reader.activation(output + ".dense.input", Allowed::kAnyScale);
   const Outputs kept = left_by_pruning({&layer.value_output, &layer.attention_output_input});
-  layer.value = reader.linear(self + ".value", h, h, c.head_dim(), kept);
+  layer.value = reader.linear(self + ".value", {h, h, c.head_dim(), {}, kept}, layer.input);
   layer.value_columns = columns_of_heads(layer.value.outputs(), c.num_attention_heads, c.head_dim());
-  layer.attention_output = reader.linear(output + ".dense", h, layer.value.outputs(), h, h);
+  layer.attention_output =
+      reader.linear(output + ".dense", {h, h, h, layer.value.outputs()}, layer.attention_output_input);
   layer.attention_norm = reader.layer_norm(output + ".LayerNorm");
 }
 
@@ -222,15 +223,15 @@ void read_feed_forward(Reader& reader, const std::string& name, const EncoderCon
   layer.gelu_input = reader.activation(name + ".intermediate.intermediate_act_fn.input", Allowed::kStaticOrFloat);
   layer.output_input = reader.activation(name + ".output.dense.input", Allowed::kAnyScale);
   const Outputs kept = left_by_pruning({&layer.gelu_input, &layer.output_input});
-  layer.intermediate = reader.linear(name + ".intermediate.dense", i, h, i, kept);
-  layer.output = reader.linear(name + ".output.dense", h, layer.intermediate.outputs(), i, h);
+  layer.intermediate = reader.linear(name + ".intermediate.dense", {i, h, i, {}, kept}, layer.intermediate_input);
+  layer.output = reader.linear(name + ".output.dense", {h, i, h, layer.intermediate.outputs()}, layer.output_input);
   layer.output_norm = reader.layer_norm(name + ".output.LayerNorm");
 }
 
 void read_head(Reader& reader, const EncoderConfig& c, Weights& out) {
   if (c.pooler) {
     out.pooler_input = reader.activation("pooler.dense.input", Allowed::kAnyScale);
-    out.pooler = reader.linear("pooler.dense", c.hidden_size, c.hidden_size, c.hidden_size);
+    out.pooler = reader.linear("pooler.dense", {c.hidden_size, c.hidden_size, c.hidden_size}, out.pooler_input);
   }
   if (c.head == Head::kNone) return;
   const std::string module = reader.has_float("qa_outputs.weight") ? "qa_outputs" : "classifier";

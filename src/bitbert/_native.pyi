@@ -78,11 +78,20 @@ class LinearCase:
     """A linear layer and M rows of codes to run it on, for tests."""
 
     def __init__(
-        self, codes: _U8, zero_point: _I32, scale: _F32, weight: _Weight, bias: _F32, span: int, stride: int
+        self,
+        codes: _U8,
+        zero_point: _I32,
+        scale: _F32,
+        weight: _Weight,
+        bias: _F32,
+        span: int,
+        stride: int,
+        bits: str = "",
     ) -> None:
         """Codes [M, K], laid out with `stride` bytes a row; zero point and scale of each row; bias [N].
 
-        Row groups of the weight [N, K] start anew every `span` rows.
+        Row groups of the weight [N, K] start anew every `span` rows. `bits` says that all codes are "signs",
+        next to the zero point, or "zero_one".
         """
 
 class Kernels:

@@ -38,9 +38,9 @@ class Case:
             packing.pack(self.weights, self.row_bits, grid, how), group_bits, grid, how, span, stride
         )
 
-    def linear(self, packed, group_bits, grid, how, span, stride):
+    def linear(self, packed, group_bits, grid, how, span, stride, bits=""):
         weight = (packed, np.asarray(group_bits, np.uint8), self.column_scale, grid, how)
-        return native.LinearCase(self.a, self.zero_point, self.row_scale, weight, self.bias, span, stride)
+        return native.LinearCase(self.a, self.zero_point, self.row_scale, weight, self.bias, span, stride, bits)
 
     def sums(self):
         signed = self.a.astype(np.int64) - self.zero_point[:, None]
@@ -74,6 +74,23 @@ def test_mixed_widths_in_one_matrix(kernels):
         bits = rng.integers(0, 9, len(row_groups(span * heads, span)))
         case = Case(rng, (m, k, span * heads, span, k + 71), bits, rng.choice(["mid_tread", "mid_rise"]), "bits")
         assert_same_bits(kernels.floats(case.native), case.floats())
+
+
+@every_isa
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 31, 300])
+@pytest.mark.parametrize(("values", "codes", "zero_point"), [("signs", (127, 129), 128), ("zero_one", (0, 1), 0)])
+def test_one_bit_times_one_bit(kernels, rows, values, codes, zero_point):
+    for k, n, pruned in ((1, 5, 0), (31, 16, 0), (64, 33, 1), (312, 80, 2)):
+        rng = np.random.default_rng(k)
+        bits = [1] * len(row_groups(n, n))
+        bits[:pruned] = [0] * pruned
+        case = Case(rng, (rows, k, n, n, k + 64), bits, "mid_rise", "bits")
+        case.zero_point[:] = zero_point
+        case.a[:] = rng.choice(codes, case.a.shape)
+        packed = packing.pack(case.weights, case.row_bits, "mid_rise", "bits")
+        linear = case.linear(packed, bits, "mid_rise", "bits", n, k + 64, values)
+        np.testing.assert_array_equal(kernels.sums(linear), case.sums())
+        assert_same_bits(kernels.floats(linear), case.floats())
 
 
 @every_isa

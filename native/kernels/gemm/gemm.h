@@ -44,6 +44,10 @@ struct GemmInput {
   int32_t rows;
   const float* scale;         // [rows]
   const int32_t* zero_point;  // [rows]
+
+  GemmInput from(int row, int count) const {
+    return {codes + row * stride, stride, count, scale + row, zero_point + row};
+  }
 };
 
 enum class GemmOutputKind {
@@ -57,6 +61,11 @@ struct GemmOutput {
   void* data;      // [rows][stride]
   int64_t stride;  // in elements
   Quantizer quantizer;
+
+  GemmOutput from(int row) const {
+    const int64_t size = kind == GemmOutputKind::kCodes ? 1 : sizeof(float);
+    return {kind, static_cast<char*>(data) + row * stride * size, stride, quantizer};
+  }
 };
 
 // Memory that a product needs besides: the sums of a block, and two pairs of unpacked panels.
@@ -70,6 +79,13 @@ constexpr size_t gemm_scratch_bytes(int blocks) {
 // `scratch` has gemm_scratch_bytes(blocks of the deepest panel), aligned to 64.
 using GemmFn = void(const GemmInput& input, const Panel* panels, int panel_count, const GemmOutput& output,
                     std::byte* scratch);
+
+// The values of 1-bit activations: codes zero_point - 1 and + 1, or codes 0 and 1.
+enum class BitValues { kSigns, kZeroOne };
+
+// gemm for 1-bit activations and unpruned panels of 1 bit. `depth`: the inner dimension.
+using GemmBitsFn = void(const GemmInput& input, BitValues values, int depth, const Panel* panels, int panel_count,
+                        const GemmOutput& output, std::byte* scratch);
 
 namespace scalar {
 GemmFn gemm;
@@ -85,6 +101,9 @@ GemmFn gemm;
 }
 namespace avx512_vnni {
 GemmFn gemm;
+}
+namespace avx512_popcount {
+GemmBitsFn gemm_bits;
 }
 namespace amx {
 GemmFn gemm;
