@@ -13,6 +13,9 @@
 
 namespace bitbert {
 
+// Instruction sets compile these headers with flags of their own, and none may get another's copy of a function.
+#define BITBERT_ALWAYS_INLINE __attribute__((always_inline))
+
 inline constexpr int kPanelColumns = 16;
 inline constexpr int kGroup = 4;                             // inner elements in a group
 inline constexpr int kGroupBytes = kPanelColumns * kGroup;   // 64
@@ -32,8 +35,8 @@ struct Panel {
   const float* scale;   // [16]
   const float* bias;    // [16]
 
-  const int8_t* bytes() const { return static_cast<const int8_t*>(weights); }  // if bits == 8
-  int blocks() const { return (groups * kGroup + kBlockK - 1) / kBlockK; }
+  BITBERT_ALWAYS_INLINE const int8_t* bytes() const { return static_cast<const int8_t*>(weights); }  // if bits == 8
+  BITBERT_ALWAYS_INLINE int blocks() const { return (groups * kGroup + kBlockK - 1) / kBlockK; }
 };
 
 // Kernels may read whole blocks of 64 bytes of a row, and kRowsAtOnce rows: what lies there must be readable, and where
@@ -45,7 +48,7 @@ struct GemmInput {
   const float* scale;         // [rows]
   const int32_t* zero_point;  // [rows]
 
-  GemmInput from(int row, int count) const {
+  BITBERT_ALWAYS_INLINE GemmInput from(int row, int count) const {
     return {codes + row * stride, stride, count, scale + row, zero_point + row};
   }
 };
@@ -62,7 +65,7 @@ struct GemmOutput {
   int64_t stride;  // in elements
   Quantizer quantizer;
 
-  GemmOutput from(int row) const {
+  BITBERT_ALWAYS_INLINE GemmOutput from(int row) const {
     const int64_t size = kind == GemmOutputKind::kCodes ? 1 : sizeof(float);
     return {kind, static_cast<char*>(data) + row * stride * size, stride, quantizer};
   }
@@ -71,7 +74,7 @@ struct GemmOutput {
 // Memory that a product needs besides: the sums of a block, and two pairs of unpacked panels.
 inline constexpr int kPanelsAtOnce = 2;
 inline constexpr int kRowsAtOnce = 32;
-constexpr size_t gemm_scratch_bytes(int blocks) {
+static constexpr size_t gemm_scratch_bytes(int blocks) {
   return kRowsAtOnce * kPanelsAtOnce * kPanelColumns * sizeof(int32_t) +
          size_t{2} * kPanelsAtOnce * kBlockBytes * blocks;
 }

@@ -5,8 +5,6 @@
 // of the next pair of panels.
 //
 // gemm_amx_emulated.cc compiles this file with tiles in memory, so that it can be tested on any CPU with AVX-512.
-#include <algorithm>
-
 #include "kernels/lanes/avx512.h"
 // Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
@@ -60,7 +58,7 @@ class Epilogue {
   int left() const { return rows_ - row_; }
 
   void run(int rows) {
-    const int stop = std::min(row_ + rows, rows_);
+    const int stop = least(row_ + rows, rows_);
     for (; row_ < stop; ++row_) {
       for (int p = 0; p < columns_; ++p) {
         const IntLanes sums = load(sums_ + row_ * kPairColumns + p * kPanelColumns);
@@ -104,7 +102,7 @@ class Unpacking {
   void run(int vectors) {
     while (vectors > 0 && panel_ < count_) {
       const Panel& panel = panels_[panel_];
-      const int stop = std::min(vector_ + vectors, vectors_of(panel));
+      const int stop = least(vector_ + vectors, vectors_of(panel));
       vectors -= stop - vector_;
       advance(panel, stop);
       if (vector_ < vectors_of(panel)) return;
@@ -173,7 +171,7 @@ BITBERT_INLINE void add_up(Tiles& tiles, const uint8_t* rows, int64_t stride, co
 template <int kRowTiles, int kPanels>
 void run_block(Tiles& tiles, const GemmInput& in, const Pair& pair, int first, int rows, int32_t* sums,
                SideJobs& jobs) {
-  jobs.rows_a_step = divide_up(jobs.epilogue.left(), std::max(pair.blocks(), 1));
+  jobs.rows_a_step = divide_up(jobs.epilogue.left(), most(pair.blocks(), 1));
   add_up<kRowTiles, kPanels>(tiles, in.codes + first * in.stride, in.stride, pair, jobs);
   jobs.epilogue.run(jobs.epilogue.left());
   unroll<kRowTiles>([&](auto r) {
@@ -186,10 +184,10 @@ void run_block(Tiles& tiles, const GemmInput& in, const Pair& pair, int first, i
 }
 
 void run_pair(Tiles& tiles, const GemmInput& in, const Pair& pair, int32_t* sums, SideJobs& jobs) {
-  const int steps = divide_up(in.rows, kRowsAtOnce) * std::max(pair.blocks(), 1);
+  const int steps = divide_up(in.rows, kRowsAtOnce) * most(pair.blocks(), 1);
   jobs.vectors_a_step = divide_up(jobs.unpacking.left(), steps);
   for (int first = 0; first < in.rows; first += kRowsAtOnce) {
-    const int rows = std::min(kRowsAtOnce, in.rows - first);
+    const int rows = least(kRowsAtOnce, in.rows - first);
     const auto run = rows > kTileRows ? (pair.count == 2 ? run_block<2, 2> : run_block<2, 1>)
                                       : (pair.count == 2 ? run_block<1, 2> : run_block<1, 1>);
     run(tiles, in, pair, first, rows, sums, jobs);
@@ -206,7 +204,7 @@ void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmO
   SideJobs jobs{Epilogue(in, out), {}};
   const Panel* const end = panels + panel_count;
   int deepest = 0;
-  for (const Panel* panel = panels; panel < end; ++panel) deepest = std::max(deepest, panel->blocks());
+  for (const Panel* panel = panels; panel < end; ++panel) deepest = most(deepest, panel->blocks());
 
   if (panel_count == 0) return;
 

@@ -4,8 +4,6 @@
 //
 // Weights are taken as they are stored. Bit s of byte 4 c + j of vector i of a panel is inner element 32 i + 4 s + j of
 // column c (pack/unpack.h), so 32 elements of a row are put into the same order and go to all sixteen columns at once.
-#include <algorithm>
-
 #include "kernels/lanes/avx512.h"
 // Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
@@ -105,7 +103,7 @@ void gemm_bits(const GemmInput& all, BitValues values, int depth, const Panel* p
                const GemmOutput& out, std::byte* scratch) {
   const int blocks = (depth + kBlockK - 1) / kBlockK;
   for (int first = 0; first < all.rows; first += kMostBits) {
-    const GemmInput in = all.from(first, std::min(kMostBits, all.rows - first));
+    const GemmInput in = all.from(first, least(kMostBits, all.rows - first));
     const GemmOutput target = out.from(first);
     const BitRows bits = pack_rows(in, values, blocks, reinterpret_cast<uint32_t*>(scratch));
     for (int p = 0; p < panel_count; p += 2) {
