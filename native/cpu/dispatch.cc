@@ -80,8 +80,10 @@ std::vector<Candidate> make_candidates() {
   candidates.push_back({with_gemm(kAvx2, "avx_vnni_evex", avx_vnni_evex::gemm), has_avx512, true});
   candidates.push_back({avx512, has_avx512, false});
   candidates.push_back({with_gemm(avx512_beside_tiles, "amx_emulated", amx_emulated::gemm), has_avx512, true});
+#ifdef BITBERT_HAVE_AMX
   candidates.push_back(
       {with_gemm(avx512_beside_tiles, "amx", amx::gemm), has_avx512 && cpu.amx_tile && cpu.amx_int8, false});
+#endif
 #endif
   return candidates;
 }
