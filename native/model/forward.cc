@@ -46,6 +46,7 @@ class Worker {
     const std::vector<EncoderLayer>& layers = weights_.layers;
     for_each_block([&] {
       embed(layers[0]);
+      sync();
       trace_hidden("embeddings");
       project(layers[0]);
     });
@@ -56,7 +57,9 @@ class Worker {
       meet(all_);
       for_each_block([&] {
         finish_attention(layers[i]);
+        sync();
         feed_forward(layers[i], next);
+        sync();
         trace_hidden("encoder.layer." + std::to_string(i));
         if (next) project(*next);
       });
@@ -112,7 +115,6 @@ class Worker {
       normalize_row(hidden(r), nullptr, weights_.embedding_norm, &first.input, r);
     }
     complete_input(&first.input);
-    sync();
   }
 
   void embed_token(int64_t token, float* out) {
@@ -283,7 +285,6 @@ class Worker {
       normalize_row(block_memory_.floats + r * width_, hidden(r), norm, next, r);
     }
     complete_input(next);
-    sync();
   }
 
   // Row r of the residual stream, and its codes as input of what is next.
