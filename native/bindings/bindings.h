@@ -39,6 +39,17 @@ T as(nb::handle value, const std::string& name, const char* expected) {
   return out;
 }
 
+// One of a few names, as the value that stands for it.
+template <class T>
+T choose(const std::string& what, const std::string& name, std::initializer_list<std::pair<const char*, T>> choices) {
+  std::string allowed;
+  for (const auto& [choice, value] : choices) {
+    if (name == choice) return value;
+    allowed += (allowed.empty() ? "" : ", ") + std::string(choice);
+  }
+  throw std::invalid_argument(what + ": '" + name + "' is unknown, expected one of: " + allowed);
+}
+
 // A numpy array that owns `data`.
 template <class T>
 nb::ndarray<nb::numpy, T> to_numpy(std::vector<T> data, const std::vector<size_t>& shape) {

@@ -6,17 +6,6 @@
 namespace bitbert::bindings {
 namespace {
 
-// One of a few names, as the value that stands for it.
-template <class T>
-T choose(const std::string& what, const std::string& name, std::initializer_list<std::pair<const char*, T>> choices) {
-  std::string allowed;
-  for (const auto& [choice, value] : choices) {
-    if (name == choice) return value;
-    allowed += (allowed.empty() ? "" : ", ") + std::string(choice);
-  }
-  throw std::invalid_argument(what + ": '" + name + "' is unknown, expected one of: " + allowed);
-}
-
 template <class T>
 T get(const nb::dict& config, const char* key, const char* expected) {
   if (!config.contains(key)) throw std::invalid_argument(std::string(key) + ": missing from the config");
@@ -106,6 +95,23 @@ nb::ndarray<nb::numpy, float> forward(Encoder& self, const Vector<int32_t>& ids,
   return to_numpy(std::move(out), {out.size() / columns, columns});
 }
 
+// Seconds of each operation, summed over threads, in `passes` forward passes.
+nb::dict profile(Encoder& self, const Vector<int32_t>& ids, const Vector<int32_t>& token_types,
+                 const Vector<int64_t>& offsets, const std::string& output, int threads, int passes) {
+  const Batch batch = {span_of(ids), span_of(token_types), span_of(offsets)};
+  const Output kind = to_output(output);
+  Profile profile;
+  {
+    const nb::gil_scoped_release release;
+    for (int i = 0; i < passes; ++i) self.forward(batch, kind, threads, &profile);
+  }
+  nb::dict seconds;
+  for (size_t i = 0; i < kOperationNames.size(); ++i) {
+    seconds[kOperationNames[i]] = static_cast<double>(profile.nanoseconds(i)) * 1e-9;
+  }
+  return seconds;
+}
+
 nb::dict trace(Encoder& self, const Vector<int32_t>& ids, const Vector<int32_t>& token_types) {
   nb::dict arrays;
   for (auto& [name, array] : self.trace(span_of(ids), span_of(token_types))) {
@@ -140,6 +146,8 @@ void register_encoder(nb::module_& m) {
       .def("__init__", &construct, "config"_a, "weights"_a, "activations"_a, "floats"_a, "isa"_a = "")
       .def("forward", &forward, "ids"_a.noconvert(), "token_types"_a.noconvert(), "offsets"_a.noconvert(), "output"_a,
            "threads"_a)
+      .def("profile", &profile, "ids"_a.noconvert(), "token_types"_a.noconvert(), "offsets"_a.noconvert(), "output"_a,
+           "threads"_a, "passes"_a)
       .def("trace", &trace, "ids"_a.noconvert(), "token_types"_a.noconvert())
       .def_prop_ro("isa", &Encoder::isa)
       .def_prop_ro("weight_bytes", &Encoder::weight_bytes);

@@ -26,22 +26,31 @@ int size_of(const Vector<float>& x) {
   return static_cast<int>(x.size());
 }
 
+std::optional<BitValues> to_bit_values(const std::string& name) {
+  if (name.empty()) return {};
+  return choose<BitValues>("bits", name, {{"signs", BitValues::kSigns}, {"zero_one", BitValues::kZeroOne}});
+}
+
 // A linear layer and rows of codes to run it on, `stride` bytes apart.
 class LinearCase {
  public:
   LinearCase(const Matrix<uint8_t>& codes, const Vector<int32_t>& zero_point, const Vector<float>& scale,
-             nb::handle weight, const Vector<float>& bias, int span, int stride)
+             nb::handle weight, const Vector<float>& bias, int span, int stride, const std::string& bits)
       : rows_(codes.shape(0)), zero_point_(zero_point), scale_(scale), stride_(stride) {
     const int columns = static_cast<int>(codes.shape(1)), outputs = static_cast<int>(bias.size());
     check(columns >= 1 && columns <= kMaxK && outputs >= 1 && span >= 1, "expected at least one row and column");
-    check(stride >= (columns + kGroup - 1) / kGroup * kGroup, "stride is less than the columns, rounded up to 4");
+    check(stride >= (columns + kBlockK - 1) / kBlockK * kBlockK, "stride is less than the columns, rounded up to 64");
     check(zero_point.size() == rows_ && scale.size() == rows_, "expected a zero point and a scale for each row");
     const PackedWeight packed = to_weight("weight", weight);
+    const auto build = [&](Bump& bump) {
+      const LinearShape shape = {outputs, columns, span, {}, Outputs::kAll, to_bit_values(bits)};
+      return Linear(packed, shape, span_of(bias), find_kernels("scalar"), bump);
+    };
     Bump measure;
-    Linear(packed, outputs, columns, span, span_of(bias), measure);
+    build(measure);
     Bump bump(storage_.reserve(measure.used()));
-    linear_ = Linear(packed, outputs, columns, span, span_of(bias), bump);
-    codes_.resize(rows_ * stride + kBlockK);
+    linear_ = build(bump);
+    codes_.resize((rows_ + kRowsAtOnce) * stride + kBlockK);
     for (size_t r = 0; r < rows_; ++r) std::copy_n(codes.data() + r * columns, columns, &codes_[r * stride]);
   }
 
@@ -49,9 +58,10 @@ class LinearCase {
   nb::ndarray<nb::numpy, T> run(const Kernels& kernels, GemmOutputKind kind, const Quantizer& quantizer) const {
     const size_t n = linear_.rows();
     std::vector<T> out(rows_ * n);
-    std::vector<int8_t> scratch(linear_.scratch_bytes());
+    Arena scratch;
+    scratch.reserve(linear_.scratch_bytes());
     const GemmInput input = {codes_.data(), stride_, static_cast<int>(rows_), scale_.data(), zero_point_.data()};
-    linear_.run(kernels, input, {kind, out.data(), static_cast<int64_t>(n), quantizer}, scratch.data());
+    linear_.run(kernels, input, {kind, out.data(), static_cast<int64_t>(n), quantizer}, scratch.reserve(0));
     return to_numpy(std::move(out), {rows_, n});
   }
 
@@ -92,8 +102,49 @@ auto layer_norm(const Kernels& k, const Vector<float>& x, const std::optional<Ve
   check(fits, "x, residual, gamma and beta must have one length");
   Floats out(x.size());
   k.layer_norm(x.data(), residual ? residual->data() : nullptr, size_of(x), {gamma.data(), beta.data(), eps},
-               out.data());
+               out.data(), nullptr, nullptr);
   return to_numpy(std::move(out), {x.size()});
+}
+
+// The same, and the codes of the result.
+auto layer_norm_codes(const Kernels& k, const Vector<float>& x, const Vector<float>& gamma, const Vector<float>& beta,
+                      float eps, const QuantizerTuple& quantizer) {
+  check(gamma.size() == x.size() && beta.size() == x.size(), "x, gamma and beta must have one length");
+  Floats out(x.size());
+  std::vector<uint8_t> codes(x.size());
+  const Quantizer q = to_quantizer(quantizer);
+  k.layer_norm(x.data(), nullptr, size_of(x), {gamma.data(), beta.data(), eps}, out.data(), &q, codes.data());
+  return nb::make_tuple(to_numpy(std::move(out), {x.size()}), to_numpy(std::move(codes), {x.size()}));
+}
+
+auto translate(const Kernels& k, const Vector<uint8_t>& codes, const Vector<uint8_t>& table) {
+  check(table.size() == 256, "expected a table of 256 bytes");
+  std::vector<uint8_t> out(codes.data(), codes.data() + codes.size());
+  k.translate(out.data(), static_cast<int>(out.size()), table.data());
+  return to_numpy(std::move(out), {codes.size()});
+}
+
+int64_t panel_bytes(size_t depth) { return static_cast<int64_t>((depth + kBlockK - 1) / kBlockK) * kBlockBytes; }
+
+auto tile_rows(const Kernels& k, const Matrix<uint8_t>& rows) {
+  const size_t count = rows.shape(0), depth = rows.shape(1);
+  check(count >= 1 && count <= kPanelColumns && depth >= 1, "expected 1 to 16 rows");
+  std::vector<uint8_t> panel(panel_bytes(depth));
+  std::vector<int32_t> sums(kPanelColumns);
+  k.tile_rows(rows.data(), static_cast<int64_t>(depth), static_cast<int>(count), static_cast<int>(depth), panel.data(),
+              sums.data());
+  const size_t size = panel.size();
+  return nb::make_tuple(to_numpy(std::move(panel), {size}), to_numpy(std::move(sums), {size_t{kPanelColumns}}));
+}
+
+auto tile_columns(const Kernels& k, const Matrix<uint8_t>& rows) {
+  const size_t depth = rows.shape(0), count = rows.shape(1);
+  check(count >= 1 && count <= kPanelColumns && depth >= 1, "expected 1 to 16 columns");
+  std::vector<uint8_t> panel(panel_bytes(depth));
+  k.tile_columns(rows.data(), static_cast<int64_t>(count), static_cast<int>(count), static_cast<int>(depth),
+                 panel.data());
+  const size_t size = panel.size();
+  return to_numpy(std::move(panel), {size});
 }
 
 auto softmax_quantize(const Kernels& k, const Vector<float>& scores, const QuantizerTuple& quantizer) {
@@ -142,9 +193,9 @@ void register_kernels(nb::module_& m) {
   using namespace nb::literals;
   nb::class_<LinearCase>(m, "LinearCase")
       .def(nb::init<const Matrix<uint8_t>&, const Vector<int32_t>&, const Vector<float>&, nb::handle,
-                    const Vector<float>&, int, int>(),
+                    const Vector<float>&, int, int, const std::string&>(),
            "codes"_a.noconvert(), "zero_point"_a.noconvert(), "scale"_a.noconvert(), "weight"_a, "bias"_a.noconvert(),
-           "span"_a, "stride"_a);
+           "span"_a, "stride"_a, "bits"_a = "");
   nb::class_<Kernels>(m, "Kernels")
       .def_ro("isa", &Kernels::isa)
       .def("sums", &sums, "linear"_a)
@@ -154,6 +205,11 @@ void register_kernels(nb::module_& m) {
       .def("quantize_per_token", &quantize_per_token, "x"_a.noconvert(), "symmetric"_a, "high"_a)
       .def("layer_norm", &layer_norm, "x"_a.noconvert(), "residual"_a.none(), "gamma"_a.noconvert(),
            "beta"_a.noconvert(), "eps"_a)
+      .def("layer_norm_codes", &layer_norm_codes, "x"_a.noconvert(), "gamma"_a.noconvert(), "beta"_a.noconvert(),
+           "eps"_a, "quantizer"_a)
+      .def("translate", &translate, "codes"_a.noconvert(), "table"_a.noconvert())
+      .def("tile_rows", &tile_rows, "rows"_a.noconvert())
+      .def("tile_columns", &tile_columns, "rows"_a.noconvert())
       .def("softmax_quantize", &softmax_quantize, "scores"_a.noconvert(), "quantizer"_a)
       .def("dot", &dot, "x"_a.noconvert(), "y"_a.noconvert())
       .def("embed", &embed, "codes"_a.noconvert(), "scales"_a)

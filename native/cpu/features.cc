@@ -5,6 +5,10 @@
 
 #ifdef BITBERT_X86
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace bitbert {
@@ -21,6 +25,8 @@ std::vector<std::pair<std::string, bool>> CpuFeatures::list() const {
           {"avx512vl", avx512vl},
           {"avx512_vnni", avx512_vnni},
           {"avx512_vbmi", avx512_vbmi},
+          {"avx512_vpopcntdq", avx512_vpopcntdq},
+          {"bmi2", bmi2},
           {"amx_tile", amx_tile},
           {"amx_int8", amx_int8}};
 }
@@ -48,11 +54,22 @@ uint64_t saved_states() {
   return uint64_t{high} << 32 | low;
 }
 
+// Linux lends the tile registers only to processes that ask for them.
+bool ask_for_tiles() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return true;
+#endif
+}
+
 CpuFeatures detect() {
   constexpr uint64_t kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;
   const Registers one = cpuid(1, 0), seven = cpuid(7, 0), seven_one = cpuid(7, 1);
   const uint64_t states = bit(one.ecx, 27) ? saved_states() : 0;  // OSXSAVE
-  const bool ymm = (states & kYmm) == kYmm, zmm = (states & kZmm) == kZmm, tiles = (states & kTiles) == kTiles;
+  const bool ymm = (states & kYmm) == kYmm, zmm = (states & kZmm) == kZmm;
+  const bool tiles = (states & kTiles) == kTiles && ask_for_tiles();
   CpuFeatures f;
   f.sse4_1 = bit(one.ecx, 19);
   f.avx = ymm && bit(one.ecx, 28);
@@ -65,6 +82,8 @@ CpuFeatures detect() {
   f.avx512vl = zmm && bit(seven.ebx, 31);
   f.avx512_vbmi = zmm && bit(seven.ecx, 1);
   f.avx512_vnni = zmm && bit(seven.ecx, 11);
+  f.avx512_vpopcntdq = zmm && bit(seven.ecx, 14);
+  f.bmi2 = bit(seven.ebx, 8);
   f.amx_tile = tiles && bit(seven.edx, 24);
   f.amx_int8 = tiles && bit(seven.edx, 25);
   return f;

@@ -10,6 +10,7 @@ namespace bitbert {
 struct CpuFeatures {
   bool sse4_1 = false, avx = false, avx2 = false, fma = false, avx_vnni = false;
   bool avx512f = false, avx512bw = false, avx512dq = false, avx512vl = false, avx512_vnni = false, avx512_vbmi = false;
+  bool avx512_vpopcntdq = false, bmi2 = false;
   bool amx_tile = false, amx_int8 = false;
 
   // Name and value of each, for people to read.

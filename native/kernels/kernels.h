@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/pack/panels.h"
 #include "kernels/pack/unpack.h"
 #include "kernels/rowops/rowops.h"
 
@@ -11,7 +12,10 @@ namespace bitbert {
 struct Kernels {
   const char* isa;
   GemmFn* gemm;
+  GemmBitsFn* gemm_bits;  // null where gemm is as fast
   UnpackFn* unpack;
+  TileRowsFn* tile_rows;
+  TileColumnsFn* tile_columns;
   QuantizeFn* quantize;
   QuantizePerTokenFn* quantize_per_token;
   LayerNormFn* layer_norm;
@@ -19,6 +23,7 @@ struct Kernels {
   ApplyFn* apply;
   EmbedFn* embed;
   DotFn* dot;
+  TranslateFn* translate;
 };
 
 }  // namespace bitbert

@@ -18,7 +18,7 @@ struct AttentionSequence {
   int length;
 };
 
-// Computes head `head` and writes its head_dim columns of `context`, whose rows are `context.stride` elements apart.
+// Computes head `head` and writes its columns of values to `context`, whose rows are `context.stride` elements apart.
 // `trace` may be null; else it collects scores and probabilities.
 void attend(const Kernels& kernels, const EncoderLayer& layer, int head_dim, int head,
             const AttentionSequence& sequence, const ThreadMemory& memory, const GemmOutput& context, Trace* trace);

@@ -1,5 +1,7 @@
 #include "model/embedding.h"
 
+#include <algorithm>
+
 namespace bitbert {
 
 EmbeddingTable::EmbeddingTable(const PackedWeight& weight, int rows, int columns, Bump& bump)
@@ -15,8 +17,13 @@ EmbeddingTable::EmbeddingTable(const PackedWeight& weight, int rows, int columns
     if (!stored) continue;  // measuring
     groups_.push_back({stored, bits});
     for (int r = 0; r < groups[g].count && bits > 0; ++r) {
-      read_fields(weight, bits, source + r * row_bytes(bits, weight.packing, columns), fields);
-      write_bits(bits, fields, stored + r * size);
+      const uint8_t* row = source + r * row_bytes(bits, weight.packing, columns);
+      read_fields(weight, bits, row, fields);
+      if (weight.packing == Packing::kBits) {
+        std::copy_n(row, size, stored + r * size);
+      } else {
+        write_bits(bits, fields, stored + r * size);
+      }
     }
     source += groups[g].count * row_bytes(bits, weight.packing, columns);
   }

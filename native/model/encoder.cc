@@ -11,7 +11,7 @@ namespace bitbert {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kMaxBlockRows = 128;  // their feed-forward codes, 128 x 3072, stay in L2
+constexpr int kMaxBlockRows = 256;  // their feed-forward codes, 256 x 3072, stay in L2
 
 [[noreturn]] void fail(const std::string& message) { throw std::invalid_argument(message); }
 
@@ -38,11 +38,17 @@ void check_offsets(std::span<const int64_t> offsets, int64_t tokens, int longest
   }
 }
 
-// As many rows as fit the cache, in about equal blocks, and for each thread as many blocks as for the others.
-int block_rows(int64_t tokens, int threads) {
-  const int64_t full = (tokens + kMaxBlockRows - 1) / kMaxBlockRows;
-  const int64_t blocks = (full + threads - 1) / threads * threads;
-  return static_cast<int>((tokens + blocks - 1) / blocks);
+// Tokens in a block for which reading every weight costs little beside multiplying it.
+constexpr int64_t kEnoughRows = 192;
+
+// Each thread on its own blocks if there are enough tokens for that, else as few threads to a block as possible.
+Sharing share_work(int64_t tokens, int threads, int most_rows) {
+  int parts = 1;
+  while (parts < threads && (threads % parts != 0 || tokens * parts < kEnoughRows * threads)) ++parts;
+  const int groups = threads / parts;
+  const int64_t full = (tokens + most_rows - 1) / most_rows;
+  const int64_t blocks = parts > 1 ? groups : (full + groups - 1) / groups * groups;
+  return {groups, parts, static_cast<int>((tokens + blocks - 1) / blocks)};
 }
 
 // Gives the workspace back whatever happens.
@@ -101,35 +107,34 @@ WorkspaceShape Encoder::shape(const Batch& batch, int threads) const {
   WorkspaceShape s{};
   s.tokens = batch.tokens();
   for (int64_t b = 0; b < batch.sequences(); ++b) s.longest = std::max(s.longest, batch.length(b));
-  s.block_rows = block_rows(s.tokens, threads);
-  s.threads = threads;
+  s.sharing = share_work(s.tokens, threads, kMaxBlockRows);
+  s.stages = 2 * c.num_hidden_layers + 1;
   s.hidden = c.hidden_size;
   s.intermediate = c.intermediate_size;
   s.head_dim = c.head_dim();
-  s.linear_scratch =
-      std::max(weights_.layers[0].intermediate.scratch_bytes(), weights_.layers[0].output.scratch_bytes());
   for (const EncoderLayer& layer : weights_.layers) {
+    for (const Linear* linear : {&layer.query, &layer.attention_output, &layer.output}) {
+      s.gemm_scratch = std::max(s.gemm_scratch, linear->scratch_bytes());
+    }
     s.floats_between |= !layer.gelu_input.is_static() || !layer.output_input.is_static();
   }
   return s;
 }
 
-std::vector<float> Encoder::forward(const Batch& batch, Output output, int threads) {
+std::vector<float> Encoder::forward(const Batch& batch, Output output, int threads, Profile* profile) {
   check(batch, output, threads);
-  return run(batch, output, threads, nullptr);
+  return run(batch, output, shape(batch, threads), nullptr, profile);
 }
 
-std::vector<float> Encoder::run(const Batch& batch, Output output, int threads, Trace* trace) {
+std::vector<float> Encoder::run(const Batch& batch, Output output, const WorkspaceShape& shape, Trace* trace,
+                                Profile* profile) {
   const FloatState float_state;
   Lease workspace(workspaces_);
-  WorkspaceShape s = shape(batch, threads);
-  if (trace) {
-    s.block_rows = static_cast<int>(s.tokens);
-    s.floats_between = true;
-  }
-  (*workspace).prepare(s);
+  (*workspace).prepare(shape);
+  const Pass pass = {weights_, kernels_, batch, shape, *workspace, trace, profile};
+  bitbert::forward(pass);
   std::vector<float> out(output_rows(batch, output) * output_columns(output));
-  Forward(weights_, kernels_, batch, s, *workspace, trace).run(output, out.data());
+  finish(pass, output, out.data());
   return out;
 }
 
@@ -139,8 +144,11 @@ Trace Encoder::trace(std::span<const int32_t> ids, std::span<const int32_t> toke
   const EncoderConfig& c = weights_.config;
   const Output output = c.head != Head::kNone ? Output::kLogits : c.pooler ? Output::kPooled : Output::kHidden;
   check(batch, output, 1);
+  WorkspaceShape whole = shape(batch, 1);
+  whole.sharing.block_rows = static_cast<int>(batch.tokens());
+  whole.floats_between = true;
   Trace trace;
-  const std::vector<float> out = run(batch, output, 1, &trace);
+  const std::vector<float> out = run(batch, output, whole, &trace, nullptr);
   const int columns = output_columns(output);
   const char* name = output == Output::kLogits ? "logits" : output == Output::kPooled ? "pooled" : "hidden";
   record(trace, name, out.data(), static_cast<int64_t>(out.size()) / columns, columns, columns);

@@ -1,8 +1,11 @@
 #include "model/forward.h"
 
 #include <algorithm>
+#include <deque>
 
 #include "model/attention.h"
+#include "model/codes.h"
+#include "model/record.h"
 
 namespace bitbert {
 namespace {
@@ -13,258 +16,320 @@ GemmOutput codes(void* out, int64_t stride, const Activation& activation) {
   return {GemmOutputKind::kCodes, out, stride, activation.quantizer};
 }
 
-void set_scale(const CodeRows& rows, int64_t count, const Quantizer& quantizer) {
-  std::fill_n(rows.scale, count, quantizer.scale);
-  std::fill_n(rows.zero_point, count, quantizer.zero_point);
+// Rows [first, last).
+struct Rows {
+  int64_t first, last;
+  int64_t count() const { return last - first; }
+};
+
+Rows share(int64_t count, Part part) {
+  return {count * part.index / part.count, count * (part.index + 1) / part.count};
 }
+
+// The work of one thread.
+class Worker {
+ public:
+  Worker(const Pass& pass, Barrier& all, Barrier& group, int thread)
+      : pass_(pass),
+        weights_(pass.weights),
+        kernels_(pass.kernels),
+        workspace_(pass.workspace),
+        width_(pass.weights.config.hidden_size),
+        all_(all),
+        group_barrier_(group),
+        group_(thread / pass.shape.sharing.parts),
+        part_{thread % pass.shape.sharing.parts, pass.shape.sharing.parts},
+        memory_(pass.workspace.threads[thread]),
+        block_memory_(pass.workspace.blocks[group_]) {}
+
+  void run() {
+    const std::vector<EncoderLayer>& layers = weights_.layers;
+    for_each_block([&] {
+      embed(layers[0]);
+      sync();
+      trace_hidden("embeddings");
+      project(layers[0]);
+    });
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const EncoderLayer* next = i + 1 < layers.size() ? &layers[i + 1] : nullptr;
+      meet(all_);
+      attend(layers[i]);
+      meet(all_);
+      for_each_block([&] {
+        finish_attention(layers[i]);
+        sync();
+        feed_forward(layers[i], next);
+        sync();
+        trace_hidden("encoder.layer." + std::to_string(i));
+        if (next) project(*next);
+      });
+    }
+  }
+
+ private:
+  // ---- Sharing ------------------------------------------------------------------------------------------------------
+
+  // Runs body for every block of tokens that is this thread's or this group's, with `block_` set.
+  template <class Body>
+  void for_each_block(Body body) {
+    const int64_t tokens = pass_.batch.tokens(), most = pass_.shape.sharing.block_rows;
+    const int64_t blocks = (tokens + most - 1) / most;
+    if (part_.count > 1) {
+      if (group_ < blocks) run_block(group_, blocks, body);
+      return;
+    }
+    std::atomic<int64_t>& next = workspace_.next[stage_++];
+    for (int64_t b; (b = next.fetch_add(1, std::memory_order_relaxed)) < blocks;) run_block(b, blocks, body);
+  }
+
+  template <class Body>
+  void run_block(int64_t index, int64_t blocks, Body body) {
+    block_ = share(pass_.batch.tokens(), {static_cast<int>(index), static_cast<int>(blocks)});
+    body();
+  }
+
+  void meet(Barrier& barrier) {
+    const Timer timer(pass_.profile, Operation::kWaiting);
+    barrier.wait();
+  }
+
+  // Until all threads of the block are here.
+  void sync() {
+    if (part_.count > 1) meet(group_barrier_);
+  }
+
+  int block_rows() const { return static_cast<int>(block_.count()); }
+
+  // The rows of the block, counted from its first, that this thread treats where rows are shared.
+  Rows own_rows() const { return share(block_.count(), part_); }
+
+  float* hidden(int64_t row) const { return workspace_.hidden + (block_.first + row) * width_; }
+
+  // ---- Operations on the block --------------------------------------------------------------------------------------
+
+  void embed(const EncoderLayer& first) {
+    const Timer timer(pass_.profile, Operation::kEmbeddings);
+    const Rows rows = own_rows();
+    for (int64_t r = rows.first; r < rows.last; ++r) {
+      embed_token(block_.first + r, hidden(r));
+      normalize_row(hidden(r), nullptr, weights_.embedding_norm, &first.input, r);
+    }
+    complete_input(&first.input);
+  }
+
+  void embed_token(int64_t token, float* out) {
+    const auto& offsets = pass_.batch.offsets;
+    const int64_t start = *(std::upper_bound(offsets.begin(), offsets.end(), token) - 1);
+    int8_t* word = memory_.codes;
+    int8_t* type = word + width_;
+    int8_t* place = type + width_;
+    kernels_.embed(weights_.word.look_up(pass_.batch.ids[token], word),
+                   weights_.token_type.look_up(pass_.batch.token_types[token], type),
+                   weights_.position.look_up(static_cast<int>(token - start), place), width_, out);
+  }
+
+  void project(const EncoderLayer& layer) {
+    const Timer timer(pass_.profile, Operation::kQueryKeyValue);
+    const GemmInput input = block_memory_.input.input(block_rows());
+    const CodeRows query = workspace_.query.from(block_.first);
+    const int64_t offset = block_.first * width_;
+    linear(layer.query, input, codes(query.codes, query.stride, layer.query_output), &layer.query_output);
+    linear(layer.key, input, codes(workspace_.key + offset, width_, layer.key_output), &layer.key_output);
+    linear(layer.value, input, codes(workspace_.value + offset, width_, layer.value_output), &layer.value_output);
+    const Rows rows = own_rows();
+    complete(query.from(rows.first), rows.count(), width_, layer.query_output.quantizer);
+  }
+
+  void attend(const EncoderLayer& layer) {
+    const Timer timer(pass_.profile, Operation::kAttention);
+    const EncoderConfig& c = weights_.config;
+    std::atomic<int64_t>& next = workspace_.next[stage_++];
+    const int64_t tasks = pass_.batch.sequences() * c.num_attention_heads;
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      attend(layer, task / c.num_attention_heads, static_cast<int>(task % c.num_attention_heads));
+    }
+  }
+
+  void attend(const EncoderLayer& layer, int64_t sequence, int head) {
+    const Activation& out = layer.attention_output_input;
+    const int64_t first = pass_.batch.offsets[sequence], offset = first * width_;
+    const int column = layer.value_columns[head].first;
+    const CodeRows rows = workspace_.context.from(first);
+    const AttentionSequence s = {workspace_.query.from(first), workspace_.key + offset, workspace_.value + offset,
+                                 width_, pass_.batch.length(sequence)};
+    bitbert::attend(kernels_, layer, weights_.config.head_dim(), head, s, memory_,
+                    context_as_codes(layer) ? codes(rows.codes + column, rows.stride, out)
+                                            : floats(workspace_.context_values + offset + column, width_),
+                    pass_.trace);
+  }
+
+  bool context_as_codes(const EncoderLayer& layer) const {
+    return layer.attention_output_input.is_static() && !pass_.trace;
+  }
+
+  void finish_attention(const EncoderLayer& layer) {
+    const Activation& activation = layer.attention_output_input;
+    const Linear& product = layer.attention_output;
+    const CodeRows context = workspace_.context.from(block_.first);
+    const Rows rows = own_rows();
+    if (context_as_codes(layer)) {
+      complete(context.from(rows.first), rows.count(), product.inputs(), activation.quantizer);
+    } else {
+      quantize(activation, workspace_.context_values + (block_.first + rows.first) * width_, width_, rows.count(),
+               product.inputs(), context.from(rows.first), &layer.value);
+    }
+    sync();
+    {
+      const Timer timer(pass_.profile, Operation::kAttentionOutput);
+      linear(product, context.input(block_rows()), floats(block_memory_.floats, width_));
+    }
+    sync();
+    add_and_normalize(layer.attention_norm, &layer.intermediate_input);
+  }
+
+  void feed_forward(const EncoderLayer& layer, const EncoderLayer* next) {
+    activate(layer);
+    sync();
+    {
+      const Timer timer(pass_.profile, Operation::kOutput);
+      linear(layer.output, block_memory_.inner.input(block_rows()), floats(block_memory_.floats, width_));
+    }
+    sync();
+    add_and_normalize(layer.output_norm, next ? &next->input : nullptr);
+  }
+
+  // ---- The activation function: by a table from code to code where that is possible, else by floats ----------------
+
+  void activate(const EncoderLayer& layer) {
+    const CodeRows& inner = block_memory_.inner;
+    const Rows rows = own_rows();
+    const int columns = layer.intermediate.computed();
+    if (layer.gelu_input.is_static() && layer.output_input.is_static() && !pass_.trace) {
+      intermediate_codes(layer);
+      translate(layer);
+      return complete(inner.from(rows.first), rows.count(), columns, layer.output_input.quantizer);
+    }
+    activation_values(layer);
+    sync();
+    quantize(layer.output_input, block_memory_.wide + rows.first * columns, columns, rows.count(), columns,
+             inner.from(rows.first), &layer.intermediate);
+  }
+
+  void intermediate_codes(const EncoderLayer& layer) {
+    const Timer timer(pass_.profile, Operation::kIntermediate);
+    const CodeRows& inner = block_memory_.inner;
+    linear(layer.intermediate, block_memory_.input.input(block_rows()),
+           codes(inner.codes, inner.stride, layer.gelu_input), &layer.gelu_input);
+  }
+
+  void translate(const EncoderLayer& layer) {
+    Linear::Range columns = layer.intermediate.range(part_);
+    Rows rows = {0, block_.count()};
+    if (!layer.intermediate.contiguous()) {
+      sync();
+      columns = {0, layer.intermediate.computed()};
+      rows = own_rows();
+    }
+    const Timer timer(pass_.profile, Operation::kActivation);
+    const CodeRows& inner = block_memory_.inner;
+    for (int64_t r = rows.first; r < rows.last; ++r) {
+      kernels_.translate(inner.codes + r * inner.stride + columns.first, columns.last - columns.first,
+                         layer.gelu_table.codes.data());
+    }
+  }
+
+  // Into `wide`.
+  void activation_values(const EncoderLayer& layer) {
+    const BlockMemory& m = block_memory_;
+    const int n = layer.intermediate.computed();
+    if (layer.gelu_input.is_static()) {
+      intermediate_codes(layer);
+    } else {
+      const Timer timer(pass_.profile, Operation::kIntermediate);
+      linear(layer.intermediate, m.input.input(block_rows()), floats(m.wide, n), &layer.gelu_input);
+    }
+    sync();
+    const Timer timer(pass_.profile, Operation::kActivation);
+    const Rows rows = own_rows();
+    for (int64_t r = rows.first; r < rows.last; ++r) {
+      float* row = m.wide + r * n;
+      if (layer.gelu_input.is_static()) {
+        const uint8_t* code = m.inner.codes + r * m.inner.stride;
+        for (int i = 0; i < n; ++i) row[i] = layer.gelu_table.values[code[i]];
+      } else {
+        kernels_.apply(weights_.hidden_act, row, n, row);
+      }
+    }
+  }
+
+  // ---- Parts of the operations --------------------------------------------------------------------------------------
+
+  // The outputs of this thread's part.
+  void linear(const Linear& linear, const GemmInput& input, const GemmOutput& output,
+              const Activation* quantized = nullptr) {
+    linear.run(kernels_, input, output, memory_.scratch, part_);
+    if (pass_.trace) record_linear(*pass_.trace, kernels_, linear, input, output, quantized, memory_.scratch);
+  }
+
+  // Codes of `count` rows of floats, which lie `stride` apart. `source` is the layer that they come from, if any.
+  void quantize(const Activation& activation, const float* x, int64_t stride, int64_t count, int columns,
+                const CodeRows& out, const Linear* source) {
+    quantize_rows(kernels_, activation, x, stride, count, columns, out);
+    if (pass_.trace) record_codes(*pass_.trace, activation, x, stride, count, columns, out, source);
+  }
+
+  void add_and_normalize(const LayerNorm& norm, const Activation* next) {
+    const Timer timer(pass_.profile, Operation::kLayerNorm);
+    const Rows rows = own_rows();
+    for (int64_t r = rows.first; r < rows.last; ++r) {
+      normalize_row(block_memory_.floats + r * width_, hidden(r), norm, next, r);
+    }
+    complete_input(next);
+  }
+
+  // Row r of the residual stream, and its codes as input of what is next.
+  void normalize_row(const float* x, const float* residual, const LayerNorm& norm, const Activation* next, int64_t r) {
+    const bool as_codes = next && next->is_static();
+    kernels_.layer_norm(x, residual, width_, norm.parameters(), hidden(r), as_codes ? &next->quantizer : nullptr,
+                        block_memory_.input.codes + r * block_memory_.input.stride);
+  }
+
+  // What normalize_row leaves to do for this thread's rows.
+  void complete_input(const Activation* next) {
+    if (!next) return;
+    const Rows rows = own_rows();
+    const CodeRows input = block_memory_.input.from(rows.first);
+    if (next->is_static() && !pass_.trace) return complete(input, rows.count(), width_, next->quantizer);
+    quantize(*next, hidden(rows.first), width_, rows.count(), width_, input, nullptr);
+  }
+
+  void trace_hidden(const std::string& name) {
+    if (pass_.trace) record(*pass_.trace, name + ".hidden", workspace_.hidden, block_.count(), width_, width_);
+  }
+
+  const Pass& pass_;
+  const Weights& weights_;
+  const Kernels& kernels_;
+  Workspace& workspace_;
+  const int width_;  // hidden size
+  Barrier& all_;
+  Barrier& group_barrier_;
+  const int group_;
+  const Part part_;
+  const ThreadMemory& memory_;
+  const BlockMemory& block_memory_;
+  Rows block_{};
+  int stage_ = 0;
+};
 
 }  // namespace
 
-Forward::Forward(const Weights& weights, const Kernels& kernels, const Batch& batch, const WorkspaceShape& shape,
-                 Workspace& workspace, Trace* trace)
-    : weights_(weights),
-      kernels_(kernels),
-      batch_(batch),
-      shape_(shape),
-      workspace_(workspace),
-      trace_(trace),
-      width_(weights.config.hidden_size) {}
-
-void Forward::run(Output output, float* out) {
-  const std::vector<EncoderLayer>& layers = weights_.layers;
-  for_each_block([&](const Block& block) {
-    embed(block);
-    if (trace_) trace_hidden("embeddings");
-    project(layers[0], block);
-  });
-  for (size_t i = 0; i < layers.size(); ++i) {
-    attend(layers[i]);
-    for_each_block([&](const Block& block) {
-      finish_attention(layers[i], block);
-      feed_forward(layers[i], block);
-      if (i + 1 < layers.size()) project(layers[i + 1], block);
-    });
-    if (trace_) trace_hidden("encoder.layer." + std::to_string(i));
-  }
-  switch (output) {
-    case Output::kHidden:
-      std::copy_n(workspace_.hidden, batch_.tokens() * width_, out);
-      return;
-    case Output::kPooled:
-      return pool(out);
-    case Output::kMean:
-      return mean(out);
-    case Output::kLogits:
-      if (weights_.config.head == Head::kToken) return logits(workspace_.hidden, batch_.tokens(), out);
-      std::vector<float> pooled(batch_.sequences() * width_);
-      pool(pooled.data());
-      return logits(pooled.data(), batch_.sequences(), out);
-  }
-}
-
-template <class Body>
-void Forward::for_each_block(Body body) {
-  const int64_t tokens = batch_.tokens(), rows = shape_.block_rows;
-  workspace_.team->run((tokens + rows - 1) / rows, [&](int64_t task, int thread) {
-    const int64_t first = task * rows;
-    body(Block{first, static_cast<int>(std::min(rows, tokens - first)), workspace_.threads[thread]});
-  });
-}
-
-void Forward::embed(const Block& block) {
-  const auto starts = batch_.offsets.begin();
-  int64_t sequence = std::upper_bound(starts, batch_.offsets.end(), block.first) - starts - 1;
-  int8_t* word = block.memory.codes;
-  int8_t* type = word + width_;
-  int8_t* place = type + width_;
-  for (int64_t t = block.first; t < block.first + block.rows; ++t) {
-    while (t >= batch_.offsets[sequence + 1]) ++sequence;
-    const int position = static_cast<int>(t - batch_.offsets[sequence]);
-    float* row = workspace_.hidden + t * width_;
-    kernels_.embed(weights_.word.look_up(batch_.ids[t], word), weights_.token_type.look_up(batch_.token_types[t], type),
-                   weights_.position.look_up(position, place), width_, row);
-    kernels_.layer_norm(row, nullptr, width_, weights_.embedding_norm.parameters(), row);
-  }
-}
-
-void Forward::project(const EncoderLayer& layer, const Block& block) {
-  const ThreadMemory& m = block.memory;
-  quantize(layer.input, hidden(block), block.rows, width_, m.input);
-  const GemmInput input = m.input.input(block.rows);
-  const CodeRows query = workspace_.query.from(block.first);
-  const int64_t offset = block.first * width_;
-  linear(layer.query, input, codes(query.codes, query.stride, layer.query_output), m.panels, &layer.query_output);
-  linear(layer.key, input, codes(workspace_.key + offset, width_, layer.key_output), m.panels, &layer.key_output);
-  linear(layer.value, input, codes(workspace_.value + offset, width_, layer.value_output), m.panels,
-         &layer.value_output);
-  set_scale(query, block.rows, layer.query_output.quantizer);
-}
-
-void Forward::attend(const EncoderLayer& layer) {
-  const EncoderConfig& c = weights_.config;
-  const int heads = c.num_attention_heads;
-  const Activation& out = layer.attention_output_input;
-  workspace_.team->run(batch_.sequences() * heads, [&](int64_t task, int thread) {
-    const int64_t sequence = task / heads, first = batch_.offsets[sequence];
-    const int head = static_cast<int>(task % heads), column = head * c.head_dim();
-    const CodeRows rows = workspace_.context.from(first);
-    const int64_t offset = first * width_;
-    const AttentionSequence s = {workspace_.query.from(first), workspace_.key + offset, workspace_.value + offset,
-                                 width_, batch_.length(sequence)};
-    const bool as_codes = out.is_static() && !trace_;
-    bitbert::attend(kernels_, layer, c.head_dim(), head, s, workspace_.threads[thread],
-                    as_codes ? codes(rows.codes + column, rows.stride, out)
-                             : floats(workspace_.context_values + offset + column, width_),
-                    trace_);
-  });
-}
-
-void Forward::finish_attention(const EncoderLayer& layer, const Block& block) {
-  const Activation& activation = layer.attention_output_input;
-  const CodeRows rows = workspace_.context.from(block.first);
-  if (activation.is_static() && !trace_) {
-    set_scale(rows, block.rows, activation.quantizer);
-  } else {
-    quantize(activation, workspace_.context_values + block.first * width_, block.rows, width_, rows);
-  }
-  const ThreadMemory& m = block.memory;
-  linear(layer.attention_output, rows.input(block.rows), floats(m.floats, width_), m.panels);
-  add_and_normalize(m.floats, layer.attention_norm, block);
-}
-
-void Forward::feed_forward(const EncoderLayer& layer, const Block& block) {
-  const ThreadMemory& m = block.memory;
-  quantize(layer.intermediate_input, hidden(block), block.rows, width_, m.input);
-  activate(layer, block);
-  linear(layer.output, m.inner.input(block.rows), floats(m.floats, width_), m.panels);
-  add_and_normalize(m.floats, layer.output_norm, block);
-}
-
-void Forward::activate(const EncoderLayer& layer, const Block& block) {
-  const CodeRows& inner = block.memory.inner;
-  if (layer.gelu_input.is_static() && layer.output_input.is_static() && !trace_) {
-    intermediate_codes(layer, block);
-    const int n = weights_.config.intermediate_size;
-    const std::array<uint8_t, 256>& table = layer.gelu_table.codes;
-    for (int r = 0; r < block.rows; ++r) {
-      uint8_t* row = inner.codes + r * inner.stride;
-      for (int i = 0; i < n; ++i) row[i] = table[row[i]];
-    }
-    return set_scale(inner, block.rows, layer.output_input.quantizer);
-  }
-  activation_values(layer, block);
-  quantize(layer.output_input, block.memory.wide, block.rows, weights_.config.intermediate_size, inner);
-}
-
-void Forward::intermediate_codes(const EncoderLayer& layer, const Block& block) {
-  const ThreadMemory& m = block.memory;
-  const GemmOutput output = codes(m.inner.codes, m.inner.stride, layer.gelu_input);
-  linear(layer.intermediate, m.input.input(block.rows), output, m.panels, &layer.gelu_input);
-}
-
-void Forward::activation_values(const EncoderLayer& layer, const Block& block) {
-  const ThreadMemory& m = block.memory;
-  const int n = weights_.config.intermediate_size;
-  if (!layer.gelu_input.is_static()) {
-    linear(layer.intermediate, m.input.input(block.rows), floats(m.wide, n), m.panels, &layer.gelu_input);
-    for (int r = 0; r < block.rows; ++r) {
-      float* row = m.wide + int64_t{r} * n;
-      kernels_.apply(weights_.hidden_act, row, n, row);
-    }
-    return;
-  }
-  intermediate_codes(layer, block);
-  for (int r = 0; r < block.rows; ++r) {
-    const uint8_t* row = m.inner.codes + r * m.inner.stride;
-    for (int i = 0; i < n; ++i) m.wide[int64_t{r} * n + i] = layer.gelu_table.values[row[i]];
-  }
-}
-
-void Forward::linear(const Linear& linear, const GemmInput& input, const GemmOutput& output, int8_t* scratch,
-                     const Activation* quantized) {
-  linear.run(kernels_, input, output, scratch);
-  if (!trace_) return;
-  // The same product once more, stopped earlier.
-  const int n = linear.rows();
-  std::vector<int32_t> sums(int64_t{input.rows} * n);
-  linear.run(kernels_, input, {GemmOutputKind::kSums, sums.data(), n, {}}, scratch);
-  record(*trace_, linear.name() + ".acc", sums.data(), input.rows, n, n);
-  if (!quantized) return;
-  std::vector<float> values(int64_t{input.rows} * n);
-  linear.run(kernels_, input, floats(values.data(), n), scratch);
-  record(*trace_, quantized->name + ".value", values.data(), input.rows, n, n);
-  if (output.kind != GemmOutputKind::kCodes) return;
-  const auto* bytes = static_cast<const uint8_t*>(output.data);
-  if (const Quantizer& q = output.quantizer; q.low + static_cast<float>(q.zero_point) < 0) {
-    record(*trace_, quantized->name, reinterpret_cast<const int8_t*>(bytes), input.rows, n, output.stride);
-  } else {
-    record(*trace_, quantized->name, bytes, input.rows, n, output.stride);
-  }
-}
-
-void Forward::quantize(const Activation& activation, const float* x, int64_t rows, int columns, const CodeRows& out) {
-  const bool symmetric = activation.kind == ActivationKind::kPerTokenSymmetric;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* values = x + r * columns;
-    uint8_t* row = out.codes + r * out.stride;
-    if (activation.is_static()) {
-      kernels_.quantize(values, columns, activation.quantizer, row);
-      out.scale[r] = activation.quantizer.scale;
-      out.zero_point[r] = activation.quantizer.zero_point;
-    } else {
-      const TokenScale token = kernels_.quantize_per_token(values, columns, symmetric, activation.high, row);
-      out.scale[r] = token.scale;
-      out.zero_point[r] = token.zero_point;
-    }
-  }
-  if (!trace_) return;
-  record(*trace_, activation.name + ".value", x, rows, columns, columns);
-  record(*trace_, activation.name, out.codes, rows, columns, out.stride);
-}
-
-void Forward::add_and_normalize(const float* x, const LayerNorm& norm, const Block& block) {
-  for (int r = 0; r < block.rows; ++r) {
-    float* row = hidden(block) + int64_t{r} * width_;
-    kernels_.layer_norm(x + int64_t{r} * width_, row, width_, norm.parameters(), row);
-  }
-}
-
-void Forward::pool(float* out) {
-  const int64_t rows = batch_.sequences();
-  std::vector<float> first(rows * width_);
-  for (int64_t b = 0; b < rows; ++b)
-    std::copy_n(workspace_.hidden + batch_.offsets[b] * width_, width_, &first[b * width_]);
-  const CodeRows& input = workspace_.query;  // free by now, and has a row for every token
-  quantize(weights_.pooler_input, first.data(), rows, width_, input);
-  linear(weights_.pooler, input.input(static_cast<int>(rows)), floats(out, width_), workspace_.threads[0].panels);
-  for (int64_t b = 0; b < rows; ++b, out += width_) kernels_.apply(Function::kTanh, out, width_, out);
-}
-
-void Forward::mean(float* out) {
-  for (int64_t b = 0; b < batch_.sequences(); ++b, out += width_) {
-    const float* row = workspace_.hidden + batch_.offsets[b] * width_;
-    std::copy_n(row, width_, out);
-    const int length = batch_.length(b);
-    for (int t = 1; t < length; ++t) {
-      row += width_;
-      for (int i = 0; i < width_; ++i) out[i] += row[i];
-    }
-    for (int i = 0; i < width_; ++i) out[i] /= static_cast<float>(length);
-  }
-}
-
-void Forward::logits(const float* rows, int64_t count, float* out) {
-  const int labels = weights_.config.num_labels;
-  workspace_.team->run(count, [&](int64_t row, int) {
-    for (int j = 0; j < labels; ++j) {
-      const float* weight = &weights_.head_weight[int64_t{j} * width_];
-      out[row * labels + j] = kernels_.dot(rows + row * width_, weight, width_) + weights_.head_bias[j];
-    }
-  });
-}
-
-void Forward::trace_hidden(const std::string& name) {
-  record(*trace_, name + ".hidden", workspace_.hidden, batch_.tokens(), width_, width_);
+void forward(const Pass& pass) {
+  const Sharing& sharing = pass.shape.sharing;
+  Barrier all(sharing.threads());
+  std::deque<Barrier> groups;
+  for (int i = 0; i < sharing.groups; ++i) groups.emplace_back(sharing.parts);
+  pass.workspace.team->run([&](int thread) { Worker(pass, all, groups[thread / sharing.parts], thread).run(); });
 }
 
 }  // namespace bitbert

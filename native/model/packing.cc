@@ -15,8 +15,13 @@ namespace {
 template <int kBits>
 void read_whole(const uint8_t* bytes, std::span<uint8_t> fields) {
   constexpr size_t kPerByte = 8 / kBits;
-  for (size_t i = 0; i < fields.size(); ++i) {
-    fields[i] = (bytes[i / kPerByte] >> (i % kPerByte * kBits)) & ((1 << kBits) - 1);
+  constexpr unsigned kMask = (1 << kBits) - 1;
+  const size_t whole = fields.size() / kPerByte;
+  for (size_t i = 0; i < whole; ++i) {
+    for (size_t j = 0; j < kPerByte; ++j) fields[i * kPerByte + j] = (bytes[i] >> (j * kBits)) & kMask;
+  }
+  for (size_t i = whole * kPerByte; i < fields.size(); ++i) {
+    fields[i] = (bytes[whole] >> (i % kPerByte * kBits)) & kMask;
   }
 }
 
@@ -145,8 +150,9 @@ void read_fields(const PackedWeight& weight, int bits, const uint8_t* bytes, std
     read_bits(bits, bytes, fields);
   }
   const int top = code_range(bits, weight.grid).max_field();
-  const auto bad = std::find_if(fields.begin(), fields.end(), [top](uint8_t field) { return field > top; });
-  if (bad != fields.end()) fail(weight, "a code is outside the " + std::to_string(bits) + "-bit grid");
+  uint8_t largest = 0;
+  for (const uint8_t field : fields) largest = std::max(largest, field);
+  if (largest > top) fail(weight, "a code is outside the " + std::to_string(bits) + "-bit grid");
 }
 
 }  // namespace bitbert

@@ -10,11 +10,22 @@
 namespace bitbert {
 namespace {
 
-// Waits until `value` is no longer `old`. Phases are short and follow each other closely, so it looks for a while,
-// letting others run, before it sleeps: waking a sleeper costs tens of microseconds.
+void pause() {
+#ifdef BITBERT_X86
+  __builtin_ia32_pause();
+#endif
+}
+
+// Waits until `value` is no longer `old`. Phases are short and follow each other closely, so it spins for a while, then
+// lets others run, and only then sleeps: waking a sleeper costs tens of microseconds.
 template <class T>
 void wait_while(const std::atomic<T>& value, T old) {
-  constexpr auto kPatience = std::chrono::microseconds(100);
+  constexpr int kSpins = 1000;
+  constexpr auto kPatience = std::chrono::microseconds(200);
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause();
+  }
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (value.load(std::memory_order_acquire) == old) {
     if (std::chrono::steady_clock::now() > deadline) return value.wait(old, std::memory_order_acquire);
@@ -23,6 +34,14 @@ void wait_while(const std::atomic<T>& value, T old) {
 }
 
 }  // namespace
+
+void Barrier::wait() {
+  const uint32_t round = round_.load(std::memory_order_relaxed);
+  if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 < count_) return wait_while(round_, round);
+  waiting_.store(0, std::memory_order_relaxed);
+  round_.fetch_add(1, std::memory_order_release);
+  round_.notify_all();
+}
 
 Team::Team(int threads) {
   try {
@@ -42,14 +61,12 @@ void Team::stop() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void Team::run(int64_t tasks, const Body& body) {
+void Team::run(const Body& body) {
   body_ = &body;
-  tasks_ = tasks;
-  next_.store(0, std::memory_order_relaxed);
   busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
-  drain(0);
+  body(0);
   for (int busy; (busy = busy_.load(std::memory_order_acquire)) != 0;) wait_while(busy_, busy);
 }
 
@@ -59,13 +76,9 @@ void Team::work(int thread) {
     wait_while(round_, seen);
     ++seen;
     if (stopping_) return;
-    drain(thread);
+    (*body_)(thread);
     if (busy_.fetch_sub(1, std::memory_order_release) == 1) busy_.notify_one();
   }
-}
-
-void Team::drain(int thread) {
-  for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) (*body_)(task, thread);
 }
 
 }  // namespace bitbert

@@ -1,4 +1,4 @@
-// A team of threads that runs numbered tasks. Which thread takes which task is open; results must not depend on it.
+// A team of threads that runs one function at once, and a barrier where they meet.
 #pragma once
 
 #include <atomic>
@@ -9,9 +9,21 @@
 
 namespace bitbert {
 
+// Where `count` threads wait for each other, again and again.
+class Barrier {
+ public:
+  explicit Barrier(int count) : count_(count) {}
+  void wait();
+
+ private:
+  const int count_;
+  std::atomic<int> waiting_{0};
+  std::atomic<uint32_t> round_{0};
+};
+
 class Team {
  public:
-  using Body = std::function<void(int64_t task, int thread)>;
+  using Body = std::function<void(int thread)>;
 
   // Throws std::runtime_error if the system allows no more threads.
   explicit Team(int threads);
@@ -21,17 +33,15 @@ class Team {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Runs body for task 0 .. tasks - 1 and returns when all are done. The caller is thread 0. Bodies must not throw.
-  void run(int64_t tasks, const Body& body);
+  // Runs body(0) .. body(threads - 1) at the same time and returns when all are done. The caller is thread 0. Bodies
+  // must not throw.
+  void run(const Body& body);
 
  private:
   void stop();
   void work(int thread);
-  void drain(int thread);
 
   const Body* body_ = nullptr;
-  int64_t tasks_ = 0;
-  std::atomic<int64_t> next_{0};
   std::atomic<uint32_t> round_{0};  // counts calls of run; workers wait for it to change
   std::atomic<int> busy_{0};        // workers that have not finished this round
   bool stopping_ = false;

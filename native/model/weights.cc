@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <stdexcept>
@@ -80,18 +81,28 @@ bool is_allowed(ActivationKind kind, Allowed allowed) {
   return kind == ActivationKind::kFloat ? allowed == Allowed::kStaticOrFloat : allowed == Allowed::kAnyScale;
 }
 
+std::optional<BitValues> bit_values(const Activation& activation) {
+  const Quantizer& q = activation.quantizer;
+  if (!activation.is_static()) return {};
+  if (q.sign) return BitValues::kSigns;
+  const auto zero = static_cast<float>(q.zero_point);
+  if (q.low + zero == 0 && q.high + zero == 1) return BitValues::kZeroOne;
+  return {};
+}
+
 // Takes tensors out of a source by name, and knows at the end which nobody wanted.
 class Reader {
  public:
-  Reader(const EncoderSource& source, Bump& bump) : source_(source), bump_(bump) {}
+  Reader(const EncoderSource& source, const Kernels& kernels, Bump& bump)
+      : source_(source), kernels_(kernels), bump_(bump) {}
 
   EmbeddingTable embedding(const std::string& name, int rows) {
     return {weight(name), rows, source_.config.hidden_size, bump_};
   }
 
-  Linear linear(const std::string& module, int rows, int columns, int span) {
-    const std::span<const float> bias = floats(module + ".bias", rows);
-    return {weight(module + ".weight"), rows, columns, span, bias, bump_};
+  Linear linear(const std::string& module, LinearShape shape, const Activation& input) {
+    shape.bits = bit_values(input);
+    return {weight(module + ".weight"), shape, floats(module + ".bias", shape.rows), kernels_, bump_};
   }
 
   LayerNorm layer_norm(const std::string& module) {
@@ -151,6 +162,7 @@ class Reader {
   }
 
   const EncoderSource& source_;
+  const Kernels& kernels_;
   Bump& bump_;
   std::set<std::string> taken_;
 };
@@ -165,6 +177,26 @@ ActivationTable make_table(const Kernels& kernels, Function function, const Acti
   return table;
 }
 
+// Whether a pruned output, which is 0, stays without effect through these quantizers: whether 0 has a code, as it has
+// everywhere but on the grid {-1, 1}.
+Outputs left_by_pruning(std::initializer_list<const Activation*> activations) {
+  for (const Activation* activation : activations) {
+    if (activation->is_static() && activation->quantizer.sign) return Outputs::kAll;
+  }
+  return Outputs::kKept;
+}
+
+std::vector<HeadColumns> columns_of_heads(const std::vector<int>& rows, int heads, int head_dim) {
+  std::vector<HeadColumns> columns;
+  for (int head = 0, first = 0; head < heads; ++head) {
+    const auto end = std::lower_bound(rows.begin(), rows.end(), (head + 1) * head_dim);
+    const int last = static_cast<int>(end - rows.begin());
+    columns.push_back({first, last - first});
+    first = last;
+  }
+  return columns;
+}
+
 void read_attention(Reader& reader, const std::string& name, const EncoderConfig& c, EncoderLayer& layer) {
   const std::string self = name + ".attention.self", output = name + ".attention.output";
   const int h = c.hidden_size;
@@ -174,11 +206,14 @@ void read_attention(Reader& reader, const std::string& name, const EncoderConfig
   layer.value_output = reader.activation(self + ".value.output", Allowed::kStaticOnly, CodeType::kSigned);
   layer.probs = reader.activation(self + ".probs", Allowed::kStaticOnly);
   if (layer.probs.quantizer.zero_point != 0) fail(layer.probs.name, "probabilities have zero point 0");
-  layer.query = reader.linear(self + ".query", h, h, c.head_dim());
-  layer.key = reader.linear(self + ".key", h, h, c.head_dim());
-  layer.value = reader.linear(self + ".value", h, h, c.head_dim());
+  layer.query = reader.linear(self + ".query", {h, h, c.head_dim()}, layer.input);
+  layer.key = reader.linear(self + ".key", {h, h, c.head_dim()}, layer.input);
   layer.attention_output_input = reader.activation(output + ".dense.input", Allowed::kAnyScale);
-  layer.attention_output = reader.linear(output + ".dense", h, h, h);
+  const Outputs kept = left_by_pruning({&layer.value_output, &layer.attention_output_input});
+  layer.value = reader.linear(self + ".value", {h, h, c.head_dim(), {}, kept}, layer.input);
+  layer.value_columns = columns_of_heads(layer.value.outputs(), c.num_attention_heads, c.head_dim());
+  layer.attention_output =
+      reader.linear(output + ".dense", {h, h, h, layer.value.outputs()}, layer.attention_output_input);
   layer.attention_norm = reader.layer_norm(output + ".LayerNorm");
 }
 
@@ -187,15 +222,16 @@ void read_feed_forward(Reader& reader, const std::string& name, const EncoderCon
   layer.intermediate_input = reader.activation(name + ".intermediate.dense.input", Allowed::kAnyScale);
   layer.gelu_input = reader.activation(name + ".intermediate.intermediate_act_fn.input", Allowed::kStaticOrFloat);
   layer.output_input = reader.activation(name + ".output.dense.input", Allowed::kAnyScale);
-  layer.intermediate = reader.linear(name + ".intermediate.dense", i, h, i);
-  layer.output = reader.linear(name + ".output.dense", h, i, h);
+  const Outputs kept = left_by_pruning({&layer.gelu_input, &layer.output_input});
+  layer.intermediate = reader.linear(name + ".intermediate.dense", {i, h, i, {}, kept}, layer.intermediate_input);
+  layer.output = reader.linear(name + ".output.dense", {h, i, h, layer.intermediate.outputs()}, layer.output_input);
   layer.output_norm = reader.layer_norm(name + ".output.LayerNorm");
 }
 
 void read_head(Reader& reader, const EncoderConfig& c, Weights& out) {
   if (c.pooler) {
     out.pooler_input = reader.activation("pooler.dense.input", Allowed::kAnyScale);
-    out.pooler = reader.linear("pooler.dense", c.hidden_size, c.hidden_size, c.hidden_size);
+    out.pooler = reader.linear("pooler.dense", {c.hidden_size, c.hidden_size, c.hidden_size}, out.pooler_input);
   }
   if (c.head == Head::kNone) return;
   const std::string module = reader.has_float("qa_outputs.weight") ? "qa_outputs" : "classifier";
@@ -203,9 +239,9 @@ void read_head(Reader& reader, const EncoderConfig& c, Weights& out) {
   out.head_bias = reader.vector(module + ".bias", c.num_labels);
 }
 
-void read_all(const EncoderSource& source, Bump& bump, Weights& out) {
+void read_all(const EncoderSource& source, const Kernels& kernels, Bump& bump, Weights& out) {
   const EncoderConfig& c = source.config;
-  Reader reader(source, bump);
+  Reader reader(source, kernels, bump);
   out.word = reader.embedding("embeddings.word_embeddings.weight", c.vocab_size);
   out.position = reader.embedding("embeddings.position_embeddings.weight", c.max_position_embeddings);
   out.token_type = reader.embedding("embeddings.token_type_embeddings.weight", c.type_vocab_size);
@@ -229,10 +265,10 @@ Weights build_weights(const EncoderSource& source, const Kernels& kernels) {
   weights.hidden_act = activation_function(source.config.hidden_act);
 
   Bump measure;
-  read_all(source, measure, weights);
+  read_all(source, kernels, measure, weights);
   weights.bytes = measure.used();
   Bump storage(weights.storage.reserve(weights.bytes));
-  read_all(source, storage, weights);
+  read_all(source, kernels, storage, weights);
 
   for (EncoderLayer& layer : weights.layers) {
     if (layer.gelu_input.is_static()) {

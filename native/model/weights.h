@@ -36,12 +36,18 @@ struct ActivationTable {
   std::array<uint8_t, 256> codes;
 };
 
+// The columns of the values, and of the context, that belong to one head.
+struct HeadColumns {
+  int first, count;
+};
+
 struct EncoderLayer {
   Activation input, query_output, key_output, value_output, probs;
   Activation attention_output_input, intermediate_input, gelu_input, output_input;
   Linear query, key, value, attention_output, intermediate, output;
   LayerNorm attention_norm, output_norm;
-  ActivationTable gelu_table;  // if gelu_input is static
+  ActivationTable gelu_table;              // if gelu_input is static
+  std::vector<HeadColumns> value_columns;  // of each head
 };
 
 struct Weights {

@@ -2,33 +2,37 @@
 
 #include <unistd.h>
 
-#include <cstring>
+#include <algorithm>
 
 namespace bitbert {
 namespace {
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// Rows in whole 64-byte lines, and one line more: a kernel may load a whole group at the end of the last row.
+// Rows in whole blocks, and as many more as gemm may read.
 CodeRows take_rows(Bump& bump, int64_t rows, int columns) {
   const int64_t stride = round_up(columns, kBlockK);
-  return {bump.take<uint8_t>(rows * stride + kBlockK), stride, bump.take<float>(rows), bump.take<int32_t>(rows)};
+  return {bump.take<uint8_t>((rows + kRowsAtOnce) * stride), stride, bump.take<float>(rows), bump.take<int32_t>(rows)};
 }
 
-void clear(const CodeRows& rows, int64_t count) { std::memset(rows.codes, 0, count * rows.stride + kBlockK); }
+BlockMemory take_block(Bump& bump, const WorkspaceShape& s) {
+  const int64_t rows = s.sharing.block_rows;
+  BlockMemory m{};
+  m.input = take_rows(bump, rows, s.hidden);
+  m.inner = take_rows(bump, rows, s.intermediate);
+  m.floats = bump.take<float>(rows * s.hidden);
+  m.wide = bump.take<float>(s.floats_between ? rows * s.intermediate : 0);
+  return m;
+}
 
 ThreadMemory take_thread(Bump& bump, const WorkspaceShape& s) {
   const int64_t keys = round_up(s.longest, kBlockK), dims = round_up(s.head_dim, kBlockK);
   ThreadMemory m{};
-  m.panels = bump.take<int8_t>(s.linear_scratch);
-  m.input = take_rows(bump, s.block_rows, s.hidden);
-  m.inner = take_rows(bump, s.block_rows, s.intermediate);
-  m.floats = bump.take<float>(int64_t{s.block_rows} * s.hidden);
-  m.wide = bump.take<float>(s.floats_between ? int64_t{s.block_rows} * s.intermediate : 0);
+  m.scratch = bump.take<std::byte>(std::max(s.gemm_scratch, gemm_scratch_bytes(static_cast<int>(keys / kBlockK))));
   m.codes = bump.take<int8_t>(3 * s.hidden);
   m.head_panels = bump.take<Panel>((keys + dims) / kPanelColumns);
-  m.key_panels = bump.take<int8_t>(keys * dims);
-  m.value_panels = bump.take<int8_t>(keys * dims);
+  m.key_panels = bump.take<uint8_t>(keys * dims);
+  m.value_panels = bump.take<uint8_t>(keys * dims);
   m.key_sums = bump.take<int32_t>(keys);
   m.scores = bump.take<float>(kQueryRows * keys);
   m.probs = take_rows(bump, kQueryRows, static_cast<int>(keys));
@@ -44,8 +48,10 @@ void Workspace::lay_out(const WorkspaceShape& s, Bump& bump) {
   value = bump.take<int8_t>(s.tokens * s.hidden);
   context = take_rows(bump, s.tokens, s.hidden);
   context_values = bump.take<float>(s.tokens * s.hidden);
+  blocks.clear();
   threads.clear();
-  for (int i = 0; i < s.threads; ++i) threads.push_back(take_thread(bump, s));
+  for (int i = 0; i < s.sharing.groups; ++i) blocks.push_back(take_block(bump, s));
+  for (int i = 0; i < s.sharing.threads(); ++i) threads.push_back(take_thread(bump, s));
 }
 
 void Workspace::prepare(const WorkspaceShape& shape) {
@@ -53,14 +59,9 @@ void Workspace::prepare(const WorkspaceShape& shape) {
   lay_out(shape, measure);
   Bump bump(arena_.reserve(measure.used()));
   lay_out(shape, bump);
-  clear(query, shape.tokens);
-  clear(context, shape.tokens);
-  for (const ThreadMemory& m : threads) {
-    clear(m.input, shape.block_rows);
-    clear(m.inner, shape.block_rows);
-    clear(m.probs, kQueryRows);
-  }
-  if (!team || team->threads() != shape.threads) team = std::make_unique<Team>(shape.threads);
+  next = std::vector<std::atomic<int64_t>>(shape.stages);
+  const int count = shape.sharing.threads();
+  if (!team || team->threads() != count) team = std::make_unique<Team>(count);
 }
 
 std::unique_ptr<Workspace> WorkspacePool::take() {

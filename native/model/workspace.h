@@ -1,6 +1,7 @@
 // The memory and threads of one forward pass. Kept by the encoder and used again; never by two passes at once.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -13,7 +14,7 @@ namespace bitbert {
 
 // Rows of codes with the scale and zero point of each row.
 struct CodeRows {
-  uint8_t* codes;  // [rows][stride]; bytes beyond the columns up to a multiple of 4 are 0
+  uint8_t* codes;  // [rows][stride]
   int64_t stride;
   float* scale;         // [rows]
   int32_t* zero_point;  // [rows]
@@ -22,31 +23,45 @@ struct CodeRows {
   CodeRows from(int64_t row) const { return {codes + row * stride, stride, scale + row, zero_point + row}; }
 };
 
+// How threads share the work between two meetings. With many tokens each thread takes whole blocks of them; with few,
+// a block belongs to several threads, and each computes some of the columns: then every weight is read once.
+struct Sharing {
+  int groups;      // of threads; each has a block of its own
+  int parts;       // threads in a group
+  int block_rows;  // tokens in a block, at most
+
+  int threads() const { return groups * parts; }
+};
+
 struct WorkspaceShape {
   int64_t tokens;
-  int longest;     // tokens of the longest sequence
-  int block_rows;  // tokens that one task takes through the linear layers
-  int threads;
+  int longest;  // tokens of the longest sequence
+  int stages;   // of work that threads take piece by piece
+  Sharing sharing;
   int hidden, intermediate, head_dim;
-  size_t linear_scratch;
+  size_t gemm_scratch;
   bool floats_between;  // feed-forward products are joined by floats, not by a table of codes
 };
 
-inline constexpr int kQueryRows = 48;  // of scores at a time: 48 x 512 floats stay in L2
+inline constexpr int kQueryRows = 64;  // of scores at a time: 64 x 512 floats stay in L2
 
-// What one thread needs for itself.
-struct ThreadMemory {
-  int8_t* panels;  // Linear::run's scratch
+// What the threads of a group work on together.
+struct BlockMemory {
   CodeRows input;  // [block_rows][hidden]
   CodeRows inner;  // [block_rows][intermediate]
   float* floats;   // [block_rows][hidden]
   float* wide;     // [block_rows][intermediate] if floats_between
-  int8_t* codes;   // [3][hidden] embedding rows
+};
+
+// What one thread needs for itself.
+struct ThreadMemory {
+  std::byte* scratch;  // of gemm
+  int8_t* codes;       // [3][hidden] embedding rows
 
   // Attention, one head of one sequence.
   Panel* head_panels;
-  int8_t* key_panels;
-  int8_t* value_panels;
+  uint8_t* key_panels;
+  uint8_t* value_panels;
   int32_t* key_sums;
   float* scores;   // [kQueryRows][longest]
   CodeRows probs;  // [kQueryRows][longest]
@@ -59,8 +74,10 @@ struct Workspace {
   int8_t* value;          // [tokens][hidden]
   CodeRows context;       // [tokens][hidden] attention output as codes
   float* context_values;  // [tokens][hidden], where its scale is per token
+  std::vector<BlockMemory> blocks;
   std::vector<ThreadMemory> threads;
   std::unique_ptr<Team> team;
+  std::vector<std::atomic<int64_t>> next;  // piece of each stage, [stages]
 
   // Makes room for a pass of this shape.
   void prepare(const WorkspaceShape& shape);

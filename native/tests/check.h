@@ -28,7 +28,7 @@ inline void check(bool ok, const char* condition, const std::string& where, cons
 // Every table of kernels that can run here but the scalar one.
 inline std::vector<const Kernels*> vector_kernels() {
   std::vector<const Kernels*> all;
-  for (const char* isa : {"avx2", "avx_vnni", "avx_vnni_evex", "avx512_vnni"}) {
+  for (const char* isa : {"avx2", "avx_vnni", "avx_vnni_evex", "avx512_vnni", "amx_emulated", "amx"}) {
     try {
       all.push_back(&find_kernels(isa));
     } catch (const InstructionSetUnavailable&) {

@@ -124,6 +124,12 @@ void compare(ActivationKind kind) {
     for (const Output output : {Output::kPooled, Output::kMean, Output::kLogits}) {
       CHECK(encoder.forward(tokens.batch(), output, 2) == reference.forward(tokens.batch(), output, 1), kernels->isa);
     }
+    // So many tokens that groups of threads take blocks of their own: two blocks a thread, or two threads a block.
+    const Tokens many(std::vector<int>(48, 24));
+    const std::vector<float> all = encoder.forward(many.batch(), Output::kHidden, 1);
+    for (const int threads : {2, 3, 4, 6}) {
+      CHECK(encoder.forward(many.batch(), Output::kHidden, threads) == all, kernels->isa);
+    }
     const Tokens one({17});
     Trace trace = encoder.trace(one.ids, one.types);
     const auto& logits = std::get<std::vector<float>>(trace["logits"].data);

@@ -24,7 +24,7 @@ void check_modes() {
   }
   CHECK(rounds_up(), "the caller's mode again");
   Team team(2);  // threads inherit the mode of the one that starts them
-  team.run(64, [](int64_t, int thread) { CHECK(thread == 0 || !rounds_up(), "worker"); });
+  team.run([](int thread) { CHECK(thread == 0 || !rounds_up(), "worker"); });
 }
 
 }  // namespace

@@ -6,19 +6,24 @@
 namespace bitbert::test {
 namespace {
 
-void tile_both_ways(Random& random, int count, int k) {
-  const int groups = (k + 3) / 4;
+void tile_both_ways(Random& random, const Kernels& kernels, int count, int k) {
+  const int bytes = (k + 63) / 64 * 1024;
   const std::vector<uint8_t> rows = random.integers<uint8_t>(size_t(count) * k, 0, 255);
-  std::vector<uint8_t> columns(size_t(k) * count), tile(64 * groups, 1), transposed(64 * groups, 1);
+  std::vector<uint8_t> columns(size_t(k) * count), tile(bytes, 1), transposed(bytes, 1);
+  std::vector<int32_t> sums(16, 1), expected_sums(16);
   for (int r = 0; r < count; ++r) {
-    for (int i = 0; i < k; ++i) columns[i * count + r] = rows[r * k + i];
+    for (int i = 0; i < k; ++i) {
+      columns[i * count + r] = rows[r * k + i];
+      expected_sums[r] += static_cast<int8_t>(rows[r * k + i]);
+    }
   }
-  tile_rows(rows.data(), k, count, k, groups, tile.data());
-  tile_columns(columns.data(), count, count, k, groups, transposed.data());
-  const std::string where = std::to_string(count) + " x " + std::to_string(k);
+  kernels.tile_rows(rows.data(), k, count, k, tile.data(), sums.data());
+  kernels.tile_columns(columns.data(), count, count, k, transposed.data());
+  const std::string where = std::string(kernels.isa) + " " + std::to_string(count) + " x " + std::to_string(k);
   CHECK(tile == transposed, where);
+  CHECK(sums == expected_sums, where);
   for (int c = 0; c < 16; ++c) {
-    for (int i = 0; i < 4 * groups; ++i) {
+    for (int i = 0; i < bytes / 16; ++i) {
       const int expected = c < count && i < k ? rows[c * k + i] : 0;
       CHECK(tile[i / 4 * 64 + 4 * c + i % 4] == expected, where);
     }
@@ -43,12 +48,12 @@ void narrow_and_unpack(Random& random, const Kernels& kernels, int bits, int blo
 int main() {
   using namespace bitbert::test;
   Random random(1);
-  for (int count = 1; count <= 16; ++count) {
-    for (const int k : {1, 2, 3, 4, 5, 26, 61, 64, 67}) tile_both_ways(random, count, k);
-  }
   std::vector<const bitbert::Kernels*> all = vector_kernels();
   all.push_back(&bitbert::find_kernels("scalar"));
   for (const bitbert::Kernels* kernels : all) {
+    for (int count = 1; count <= 16; ++count) {
+      for (const int k : {1, 2, 3, 4, 5, 26, 61, 64, 67}) tile_both_ways(random, *kernels, count, k);
+    }
     for (const int bits : {1, 2, 4}) {
       for (const int blocks : {1, 2, 5}) narrow_and_unpack(random, *kernels, bits, blocks);
     }

@@ -49,10 +49,21 @@ void compare_layer_norm(const Kernels& fast, const Kernels& reference, Random& r
   for (const bool with_residual : {true, false}) {
     // The result takes the place of the residual stream, as in the encoder.
     std::vector<float> a = residual, b = residual;
-    fast.layer_norm(x.data(), with_residual ? a.data() : nullptr, n, parameters, a.data());
-    reference.layer_norm(x.data(), with_residual ? b.data() : nullptr, n, parameters, b.data());
-    CHECK(same_bits(a, b), fast.isa);
+    std::vector<uint8_t> codes(n), expected(n);
+    const Quantizer& quantizer = kQuantizers[0];
+    fast.layer_norm(x.data(), with_residual ? a.data() : nullptr, n, parameters, a.data(), &quantizer, codes.data());
+    reference.layer_norm(x.data(), with_residual ? b.data() : nullptr, n, parameters, b.data(), nullptr, nullptr);
+    reference.quantize(b.data(), n, quantizer, expected.data());
+    CHECK(same_bits(a, b) && codes == expected, fast.isa);
   }
+}
+
+void compare_translate(const Kernels& fast, const Kernels& reference, Random& random, int n) {
+  const std::vector<uint8_t> table = random.integers<uint8_t>(256, 0, 255);
+  std::vector<uint8_t> a = random.integers<uint8_t>(n, 0, 255), b = a;
+  fast.translate(a.data(), n, table.data());
+  reference.translate(b.data(), n, table.data());
+  CHECK(a == b, fast.isa);
 }
 
 void compare_softmax(const Kernels& fast, const Kernels& reference, Random& random, int n) {
@@ -99,6 +110,7 @@ int main() {
     for (const int n : kSizes) {
       compare_quantize(*kernels, reference, random, n);
       compare_layer_norm(*kernels, reference, random, n);
+      compare_translate(*kernels, reference, random, n);
       compare_softmax(*kernels, reference, random, n);
       compare_functions(*kernels, reference, random, n);
       compare_embed_and_dot(*kernels, reference, random, n);

@@ -53,6 +53,11 @@ class Encoder:
         `output`: "hidden" [T, H], "pooled" [B, H], "mean" [B, H], "logits" [B, labels] ([T, labels] of a token head).
         """
 
+    def profile(
+        self, ids: _I32, token_types: _I32, offsets: NDArray[np.int64], output: str, threads: int, passes: int
+    ) -> dict[str, float]:
+        """Seconds of each operation in `passes` forward passes, summed over threads."""
+
     def trace(self, ids: _I32, token_types: _I32) -> dict[str, NDArray[Any]]:
         """Every intermediate of one sequence of T tokens.
 
@@ -73,11 +78,20 @@ class LinearCase:
     """A linear layer and M rows of codes to run it on, for tests."""
 
     def __init__(
-        self, codes: _U8, zero_point: _I32, scale: _F32, weight: _Weight, bias: _F32, span: int, stride: int
+        self,
+        codes: _U8,
+        zero_point: _I32,
+        scale: _F32,
+        weight: _Weight,
+        bias: _F32,
+        span: int,
+        stride: int,
+        bits: str = "",
     ) -> None:
         """Codes [M, K], laid out with `stride` bytes a row; zero point and scale of each row; bias [N].
 
-        Row groups of the weight [N, K] start anew every `span` rows.
+        Row groups of the weight [N, K] start anew every `span` rows. `bits` says that all codes are "signs",
+        next to the zero point, or "zero_one".
         """
 
 class Kernels:
@@ -99,6 +113,18 @@ class Kernels:
         """Codes of one row, its scale and zero point; `high` is the largest code."""
 
     def layer_norm(self, x: _F32, residual: _F32 | None, gamma: _F32, beta: _F32, eps: float) -> _F32: ...
+    def layer_norm_codes(self, x: _F32, gamma: _F32, beta: _F32, eps: float, quantizer: _Quantizer) -> tuple[_F32, _U8]:
+        """The result and its codes."""
+
+    def translate(self, codes: _U8, table: _U8) -> _U8:
+        """table[codes]."""
+
+    def tile_rows(self, rows: _U8) -> tuple[_U8, _I32]:
+        """The panel of up to 16 rows, and the sum of the signed codes of each of 16."""
+
+    def tile_columns(self, rows: _U8) -> _U8:
+        """The panel of up to 16 columns."""
+
     def softmax_quantize(self, scores: _F32, quantizer: _Quantizer) -> _U8: ...
     def dot(self, x: _F32, y: _F32) -> float: ...
     def embed(self, codes: NDArray[np.int8], scales: tuple[float, float, float]) -> _F32:
@@ -115,4 +141,4 @@ class Kernels:
     def relu(self, x: _F32) -> _F32: ...
 
 def kernels(isa: str = "") -> Kernels:
-    """The kernels of one instruction set; also of "avx_vnni_evex", which `available_isas` does not list."""
+    """The kernels of one instruction set; also of "avx_vnni_evex" and "amx_emulated", which exist for tests only."""

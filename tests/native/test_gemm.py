@@ -18,7 +18,7 @@ WIDTHS = [
     (2, "mid_tread", "base3"),
 ]
 # (rows, inner size, outputs, rows of a head, stride)
-SHAPES = [(1, 1, 1, 1, 4), (3, 26, 52, 26, 31), (7, 61, 33, 33, 67), (13, 64, 16, 16, 64), (25, 312, 40, 40, 331)]
+SHAPES = [(1, 1, 1, 1, 64), (3, 26, 52, 26, 71), (7, 61, 33, 33, 67), (13, 64, 16, 16, 64), (25, 312, 40, 40, 331)]
 
 
 class Case:
@@ -38,9 +38,9 @@ class Case:
             packing.pack(self.weights, self.row_bits, grid, how), group_bits, grid, how, span, stride
         )
 
-    def linear(self, packed, group_bits, grid, how, span, stride):
+    def linear(self, packed, group_bits, grid, how, span, stride, bits=""):
         weight = (packed, np.asarray(group_bits, np.uint8), self.column_scale, grid, how)
-        return native.LinearCase(self.a, self.zero_point, self.row_scale, weight, self.bias, span, stride)
+        return native.LinearCase(self.a, self.zero_point, self.row_scale, weight, self.bias, span, stride, bits)
 
     def sums(self):
         signed = self.a.astype(np.int64) - self.zero_point[:, None]
@@ -72,14 +72,31 @@ def test_mixed_widths_in_one_matrix(kernels):
         m, k, heads = rng.integers(1, 40), rng.integers(1, 200), rng.integers(1, 4)
         span = int(rng.integers(1, 50))
         bits = rng.integers(0, 9, len(row_groups(span * heads, span)))
-        case = Case(rng, (m, k, span * heads, span, k + 7), bits, rng.choice(["mid_tread", "mid_rise"]), "bits")
+        case = Case(rng, (m, k, span * heads, span, k + 71), bits, rng.choice(["mid_tread", "mid_rise"]), "bits")
         assert_same_bits(kernels.floats(case.native), case.floats())
+
+
+@every_isa
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 31, 300])
+@pytest.mark.parametrize(("values", "codes", "zero_point"), [("signs", (127, 129), 128), ("zero_one", (0, 1), 0)])
+def test_one_bit_times_one_bit(kernels, rows, values, codes, zero_point):
+    for k, n, pruned in ((1, 5, 0), (31, 16, 0), (64, 33, 1), (312, 80, 2)):
+        rng = np.random.default_rng(k)
+        bits = [1] * len(row_groups(n, n))
+        bits[:pruned] = [0] * pruned
+        case = Case(rng, (rows, k, n, n, k + 64), bits, "mid_rise", "bits")
+        case.zero_point[:] = zero_point
+        case.a[:] = rng.choice(codes, case.a.shape)
+        packed = packing.pack(case.weights, case.row_bits, "mid_rise", "bits")
+        linear = case.linear(packed, bits, "mid_rise", "bits", n, k + 64, values)
+        np.testing.assert_array_equal(kernels.sums(linear), case.sums())
+        assert_same_bits(kernels.floats(linear), case.floats())
 
 
 @every_isa
 @pytest.mark.parametrize("rows", range(1, 40))
 def test_every_number_of_rows(kernels, rows):
-    case = uniform(np.random.default_rng(rows), (rows, 37, 48, 48, 41), 8, "mid_tread", "bits")
+    case = uniform(np.random.default_rng(rows), (rows, 37, 48, 48, 71), 8, "mid_tread", "bits")
     np.testing.assert_array_equal(kernels.sums(case.native), case.sums())
 
 
@@ -88,11 +105,11 @@ def test_every_number_of_rows(kernels, rows):
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_largest_sums_are_exact(kernels, bits, sign):
     k = 65536 if bits == 8 else 1000
-    case = uniform(np.random.default_rng(2), (2, k, 17, 17, k), bits, "mid_tread", "bits")
+    case = uniform(np.random.default_rng(2), (2, k, 17, 17, k + 64), bits, "mid_tread", "bits")
     case.a[:], case.zero_point[:] = 255, (0, 255)
     case.weights[:] = sign * code_range(bits, "mid_tread")[1]
     packed = packing.pack(case.weights, case.row_bits, "mid_tread", "bits")
-    linear = case.linear(packed, [bits] * 2, "mid_tread", "bits", 17, k)
+    linear = case.linear(packed, [bits] * 2, "mid_tread", "bits", 17, k + 64)
     np.testing.assert_array_equal(kernels.sums(linear), case.sums())
 
 
@@ -117,5 +134,5 @@ def test_codes_off_the_grid_are_refused():
             (fields, np.array([2], np.uint8), one, "mid_tread", "bits"),
             one,
             1,
-            4,
+            64,
         )

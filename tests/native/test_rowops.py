@@ -76,6 +76,25 @@ def test_layer_norm(kernels, with_residual):
 
 
 @every_isa
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_layer_norm_with_codes(kernels, grid):
+    for n in SIZES:
+        x, gamma, beta = floats(n, 1), floats(n, 2), floats(n, 3)
+        out, codes = kernels.layer_norm_codes(x, gamma, beta, 1e-12, as_tuple(0.0173, grid))
+        assert_same_bits(out, kernels.layer_norm(x, None, gamma, beta, 1e-12))
+        np.testing.assert_array_equal(codes, kernels.quantize(out, as_tuple(0.0173, grid)))
+
+
+@every_isa
+def test_translate(kernels):
+    rng = np.random.default_rng(0)
+    table = rng.integers(0, 256, 256, np.uint8)
+    for n in SIZES:
+        codes = rng.integers(0, 256, n, np.uint8)
+        np.testing.assert_array_equal(kernels.translate(codes, table), table[codes])
+
+
+@every_isa
 @pytest.mark.parametrize("grid", [CodeGrid(0, 255, 0), CodeGrid(0, 127, 0), CodeGrid(0, 1, 0)], ids=str)
 def test_softmax(kernels, grid):
     for n in SIZES:

@@ -15,7 +15,11 @@ def runnable(isa):
 
 
 # avx_vnni_evex is the code of avx_vnni in the encoding of CPUs with AVX-512.
-ISAS = [isa for isa in ("scalar", "avx2", "avx_vnni", "avx_vnni_evex", "avx512_vnni") if runnable(isa)]
+ISAS = [
+    isa
+    for isa in ("scalar", "avx2", "avx_vnni", "avx_vnni_evex", "avx512_vnni", "amx_emulated", "amx")
+    if runnable(isa)
+]
 SIZES = (1, 2, 3, 15, 16, 17, 31, 33, 47, 61, 64, 127, 312, 769)
 
 every_isa = pytest.mark.parametrize("kernels", ISAS, indirect=True)

@@ -41,6 +41,19 @@ def test_the_report_of_a_stage(run):
     assert isinstance(report["bfloat16"], bool)
 
 
+def test_a_model_that_was_trained_in_bfloat16_computes_in_float32_again(
+    monkeypatch, tmp_path, data, tokenizer, classifier
+):
+    monkeypatch.setattr("bitbert.training.trainer.bfloat16_is_fast", lambda: True)
+    model = load_finetuned(classifier, data.task)
+    autocast = []
+    model.classifier.register_forward_hook(lambda *_: autocast.append(torch.is_autocast_enabled("cpu")))
+    train = encode(data.split("train"), data.task, tokenizer, 32)
+    assert run_stage(model, STAGE, train, tokenizer, tmp_path / "work", seed=1)["bfloat16"]
+    model(input_ids=torch.tensor([train[0]["input_ids"]]))
+    assert autocast == [True] * 8 + [False]
+
+
 def test_a_stage_that_is_done_is_not_trained_again(run, monkeypatch):
     report = run(checkpoint_seconds=0)
     monkeypatch.setattr(Trainer, "training_step", None)

@@ -7,6 +7,7 @@
 #include "kernels/lanes/avx2.h"
 // Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
+#include "kernels/gemm/unpacked.h"
 
 namespace bitbert::avx2 {
 namespace {
@@ -19,7 +20,7 @@ constexpr int kNarrowGroups = 32767 / (2 * 255 * kNarrowBound);
 static_assert(kNarrowGroups == 9);
 
 BITBERT_INLINE const __m256i* group_of(const Panel& panel, int g) {
-  return reinterpret_cast<const __m256i*>(panel.weights + int64_t{g} * kGroupBytes);
+  return reinterpret_cast<const __m256i*>(panel.bytes() + int64_t{g} * kGroupBytes);
 }
 
 // Sums of a row and panel by vpmaddwd: quarter q has columns 4 q .. 4 q + 3, each as two partial sums.
@@ -99,14 +100,16 @@ struct NarrowBlock {
 
 }  // namespace
 
-void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmOutput& out) {
-  for (const Panel* panel = panels; panel < panels + panel_count; ++panel) {
-    if (panel->max_code <= kNarrowBound) {
-      for_row_blocks<NarrowBlock, kMostRows>(in, panel, out);
-    } else {
-      for_row_blocks<WideBlock, kMostRows>(in, panel, out);
+void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmOutput& out, std::byte* scratch) {
+  for_unpacked<unpack>(panels, panel_count, scratch, [&](const Panel* pair, int count) {
+    for (const Panel* panel = pair; panel < pair + count; ++panel) {
+      if (panel->max_code <= kNarrowBound) {
+        for_row_blocks<NarrowBlock, kMostRows>(in, panel, out);
+      } else {
+        for_row_blocks<WideBlock, kMostRows>(in, panel, out);
+      }
     }
-  }
+  });
 }
 
 }  // namespace bitbert::avx2

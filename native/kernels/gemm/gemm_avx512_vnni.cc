@@ -6,6 +6,7 @@
 #include "kernels/lanes/avx512.h"
 // Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
+#include "kernels/gemm/unpacked.h"
 
 namespace bitbert::avx512_vnni {
 namespace {
@@ -21,7 +22,7 @@ void multiply(const GemmInput& in, int first, const Panel* panels, const GemmOut
   for (int64_t k = 0; k < bytes; k += kGroup) {
     __m512i weights[kPanels];
     unroll<kPanels>(
-        [&](auto p) { weights[p.value] = _mm512_loadu_si512(panels[p.value].weights + k * kPanelColumns); });
+        [&](auto p) { weights[p.value] = _mm512_loadu_si512(panels[p.value].bytes() + k * kPanelColumns); });
     unroll<kRows>([&](auto r) {
       const __m512i codes = _mm512_set1_epi32(load_group(rows + r.value * in.stride + k));
       unroll<kPanels>([&](auto p) {
@@ -53,17 +54,12 @@ struct TwoPanels {
 
 }  // namespace
 
-void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmOutput& out) {
-  for (const Panel* end = panels + panel_count; panels < end;) {
+void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmOutput& out, std::byte* scratch) {
+  for_unpacked<unpack>(panels, panel_count, scratch, [&](const Panel* pair, int count) {
     // Panels of one matrix have equal depth, except pruned ones.
-    if (panels + 1 < end && panels[0].groups == panels[1].groups) {
-      for_row_blocks<TwoPanels, kMostRows>(in, panels, out);
-      panels += 2;
-    } else {
-      for_row_blocks<OnePanel, kMostRows>(in, panels, out);
-      panels += 1;
-    }
-  }
+    if (count == 2 && pair[0].groups == pair[1].groups) return for_row_blocks<TwoPanels, kMostRows>(in, pair, out);
+    for (int p = 0; p < count; ++p) for_row_blocks<OnePanel, kMostRows>(in, pair + p, out);
+  });
 }
 
 }  // namespace bitbert::avx512_vnni

@@ -8,6 +8,7 @@
 #include "kernels/lanes/avx2.h"
 // Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
+#include "kernels/gemm/unpacked.h"
 
 #ifdef BITBERT_EVEX
 #define BITBERT_ISA_NAMESPACE avx_vnni_evex
@@ -29,7 +30,7 @@ struct Block {
     unroll<kRows>([&](auto r) { sums[r.value] = splat(0); });
     const uint8_t* rows = in.codes + first * in.stride;
     for (int g = 0; g < panel->groups; ++g) {
-      const auto* weights = reinterpret_cast<const __m256i*>(panel->weights + int64_t{g} * kGroupBytes);
+      const auto* weights = reinterpret_cast<const __m256i*>(panel->bytes() + int64_t{g} * kGroupBytes);
       const __m256i lo = _mm256_loadu_si256(weights), hi = _mm256_loadu_si256(weights + 1);
       unroll<kRows>([&](auto r) {
         const __m256i codes = _mm256_set1_epi32(load_group(rows + r.value * in.stride + kGroup * g));
@@ -43,8 +44,10 @@ struct Block {
 
 }  // namespace
 
-void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmOutput& out) {
-  for (int p = 0; p < panel_count; ++p) for_row_blocks<Block, kMostRows>(in, panels + p, out);
+void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmOutput& out, std::byte* scratch) {
+  for_unpacked<avx2::unpack>(panels, panel_count, scratch, [&](const Panel* pair, int count) {
+    for (int p = 0; p < count; ++p) for_row_blocks<Block, kMostRows>(in, pair + p, out);
+  });
 }
 
 }  // namespace bitbert::BITBERT_ISA_NAMESPACE

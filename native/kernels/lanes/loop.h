@@ -4,6 +4,9 @@
 namespace bitbert {
 namespace {
 
+BITBERT_INLINE int least(int a, int b) { return a < b ? a : b; }
+BITBERT_INLINE int most(int a, int b) { return a > b ? a : b; }
+
 // Runs body(i, count) over n elements sixteen at a time, the last step with what is left.
 template <class Body>
 BITBERT_INLINE void for_lanes(int n, Body body) {

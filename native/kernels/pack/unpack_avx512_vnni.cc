@@ -1,26 +1,16 @@
-// unpack with AVX-512: a shift and a mask give the fields of one group, a byte shuffle looks up their codes.
-#include <immintrin.h>
-
-#include "kernels/gemm/gemm.h"
+// unpack with AVX-512.
 #include "kernels/pack/unpack.h"
+#include "kernels/pack/unpack_avx512.h"
 
 namespace bitbert::avx512_vnni {
 namespace {
 
 template <int kBits>
 void unpack_fields(const PackedPanel& panel, int8_t* out) {
-  constexpr int kFields = 8 / kBits;
-  const __m512i codes = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(panel.codes)));
-  const __m512i mask = _mm512_set1_epi8((1 << kBits) - 1);
-  const int64_t vectors = int64_t{panel.blocks} * kBlockBytes / kGroupBytes / kFields;
-  const uint8_t* in = panel.fields;
-  for (int64_t i = 0; i < vectors; ++i, in += kGroupBytes) {
-    const __m512i packed = _mm512_loadu_si512(in);
-#pragma GCC unroll 8
-    for (int s = 0; s < kFields; ++s, out += kGroupBytes) {
-      const __m512i field = _mm512_and_si512(_mm512_srli_epi16(packed, kBits * s), mask);
-      _mm512_storeu_si512(out, _mm512_shuffle_epi8(codes, field));
-    }
+  const __m512i codes = code_table(panel.codes);
+  const int vectors = panel.blocks * unpack_vectors(kBits);
+  for (int i = 0; i < vectors; ++i, out += 8 / kBits * kGroupBytes) {
+    unpack_vector<kBits>(panel.fields + int64_t{i} * kGroupBytes, codes, out);
   }
 }
 

@@ -7,7 +7,8 @@
 
 namespace bitbert::scalar {
 
-void layer_norm(const float* x, const float* residual, int n, const LayerNormParameters& parameters, float* out) {
+void layer_norm(const float* x, const float* residual, int n, const LayerNormParameters& parameters, float* out,
+                const Quantizer* quantizer, uint8_t* codes) {
   const auto h = [&](int i) { return residual ? x[i] + residual[i] : x[i]; };
   const float count = static_cast<float>(n);
   const float mean = reduce(n, [&](float lane, int i) { return lane + (i < n ? h(i) : 0.0f); }) / count;
@@ -18,6 +19,7 @@ void layer_norm(const float* x, const float* residual, int n, const LayerNormPar
   const float variance = reduce(n, square) / count;
   const float rstd = 1.0f / std::sqrt(variance + parameters.eps);
   for (int i = 0; i < n; ++i) out[i] = fma((h(i) - mean) * rstd, parameters.gamma[i], parameters.beta[i]);
+  if (quantizer) quantize(out, n, *quantizer, codes);
 }
 
 }  // namespace bitbert::scalar

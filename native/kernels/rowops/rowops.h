@@ -25,9 +25,10 @@ struct LayerNormParameters {
   float eps;
 };
 
-// out = layer_norm(x + residual); residual may be null, and out may be x or residual.
+// out = layer_norm(x + residual), and codes = those of out; residual may be null, out may be x or residual, and without
+// a quantizer there are no codes.
 using LayerNormFn = void(const float* x, const float* residual, int n, const LayerNormParameters& parameters,
-                         float* out);
+                         float* out, const Quantizer* quantizer, uint8_t* codes);
 
 // Probabilities of a row of scores as codes; `scores` is overwritten.
 using SoftmaxFn = void(float* scores, int n, const Quantizer& quantizer, uint8_t* out);
@@ -48,6 +49,9 @@ using EmbedFn = void(const EmbeddingRow& word, const EmbeddingRow& token_type, c
 
 using DotFn = float(const float* x, const float* y, int n);
 
+// codes[i] = table[codes[i]]; the table has 256 bytes.
+using TranslateFn = void(uint8_t* codes, int n, const uint8_t* table);
+
 #define BITBERT_DECLARE_ROWOPS           \
   QuantizeFn quantize;                   \
   QuantizePerTokenFn quantize_per_token; \
@@ -59,12 +63,17 @@ using DotFn = float(const float* x, const float* y, int n);
 
 namespace scalar {
 BITBERT_DECLARE_ROWOPS
-}
+TranslateFn translate;
+}  // namespace scalar
 namespace avx2 {
 BITBERT_DECLARE_ROWOPS
 }
 namespace avx512_vnni {
 BITBERT_DECLARE_ROWOPS
+}
+
+namespace avx512_vbmi {
+TranslateFn translate;
 }
 
 #undef BITBERT_DECLARE_ROWOPS

@@ -22,9 +22,8 @@ BITBERT_KERNEL TokenScale quantize_per_token(const float* x, int n, bool symmetr
 }
 
 BITBERT_KERNEL void layer_norm(const float* x, const float* residual, int n, const LayerNormParameters& parameters,
-                               float* out) {
-  if (residual) return layer_norm_lanes<true>(x, residual, n, parameters, out);
-  layer_norm_lanes<false>(x, residual, n, parameters, out);
+                               float* out, const Quantizer* quantizer, uint8_t* codes) {
+  layer_norm_lanes(x, residual, n, parameters, out, quantizer, codes);
 }
 
 BITBERT_KERNEL void softmax_quantize(float* scores, int n, const Quantizer& quantizer, uint8_t* out) {

@@ -53,6 +53,8 @@ def run_stage(
     with quiet(), disk_errors(work), _shown(trainer, title):
         checkpoint = last_checkpoint(work)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        # Else the model would go on computing in bfloat16: accelerate puts autocast into its forward.
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     history = trainer.state.log_history
     return {
         "stage": stage.model_dump(),
