@@ -1,4 +1,4 @@
-"""Where the engine's time goes: seconds by operation, medians over calls."""
+"""Where the engine's time goes: seconds by operation, summed over threads; medians over calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from bitbert.bench.run import Watch
 from bitbert.bench.summary import spread
 from bitbert.bench.workload import Workload
 from bitbert.checkpoint import read
-from bitbert.errors import ModelError
 from bitbert.runtime.engine import Engine
 
 Seconds = dict[str, float]
@@ -27,10 +26,8 @@ def profile(
     isa: str | None = None,
     watch: Watch = lambda *_: None,
 ) -> dict[str, Any]:
-    """Time per operation of each workload; raises `ModelError` if this build of the engine does not count it."""
+    """Time per operation of each workload; raises `BitbertError` if the directory or `isa` cannot be used."""
     engine = Engine(read(directory), isa)
-    if not hasattr(engine, "profile"):
-        raise ModelError("this build of the engine cannot profile itself")
     return {
         "threads": threads,
         "workloads": [_profiled(engine, workload, threads, rounds, watch) for workload in workloads],
@@ -38,7 +35,7 @@ def profile(
     }
 
 
-def _profiled(engine: Any, workload: Workload, threads: int, rounds: int, watch: Watch) -> dict[str, Any]:
+def _profiled(engine: Engine, workload: Workload, threads: int, rounds: int, watch: Watch) -> dict[str, Any]:
     _once(engine, workload, threads)  # warm-up
     calls = []
     for done in range(rounds):
@@ -48,7 +45,7 @@ def _profiled(engine: Any, workload: Workload, threads: int, rounds: int, watch:
     return {"name": workload.name, "kind": workload.kind, "rounds": rounds, "operations": operations}
 
 
-def _once(engine: Any, workload: Workload, threads: int) -> Seconds:
+def _once(engine: Engine, workload: Workload, threads: int) -> Seconds:
     """Seconds by operation, of all batches together."""
     output = "pooled" if engine.architecture.pooler else "hidden"
     total: Seconds = {}

@@ -247,7 +247,7 @@ def _show_notes(report: dict[str, Any]) -> None:
 def _show_profile(report: dict[str, Any]) -> None:
     from bitbert.report.table import show, table
 
-    typer.echo(f"{_measured(report)}. Medians of calls.")
+    typer.echo(f"{_measured(report)}. Medians of calls; time is summed over threads.")
     for workload in report["workloads"]:
         medians = {name: spread["median"] for name, spread in workload["operations"].items()}
         total = sum(medians.values())
