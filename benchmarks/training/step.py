@@ -40,7 +40,7 @@ def stepper(trainer: Trainer) -> Callable[[dict[str, Tensor]], float]:
     """A function that takes one step on a batch and returns its seconds."""
     trainer.create_optimizer_and_scheduler(num_training_steps=10_000)
     trainer.current_gradient_accumulation_steps = 1
-    model, limit = trainer.model, trainer.args.max_grad_norm
+    model, limit = trainer.accelerator.prepare(trainer.model), trainer.args.max_grad_norm
 
     def step(batch: dict[str, Tensor]) -> float:
         started = time.perf_counter()

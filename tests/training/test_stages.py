@@ -41,17 +41,20 @@ def test_the_report_of_a_stage(run):
     assert isinstance(report["bfloat16"], bool)
 
 
-def test_a_model_that_was_trained_in_bfloat16_computes_in_float32_again(
+def test_student_and_teacher_compute_in_bfloat16_and_then_in_float32_again(
     monkeypatch, tmp_path, data, tokenizer, classifier
 ):
     monkeypatch.setattr("bitbert.training.trainer.bfloat16_is_fast", lambda: True)
-    model = load_finetuned(classifier, data.task)
-    autocast = []
-    model.classifier.register_forward_hook(lambda *_: autocast.append(torch.is_autocast_enabled("cpu")))
+    student, teacher = (load_finetuned(classifier, data.task) for _ in range(2))
     train = encode(data.split("train"), data.task, tokenizer, 32)
-    assert run_stage(model, STAGE, train, tokenizer, tmp_path / "work", seed=1)["bfloat16"]
-    model(input_ids=torch.tensor([train[0]["input_ids"]]))
-    assert autocast == [True] * 8 + [False]
+    seen = {student: [], teacher: []}
+    for model, autocast in seen.items():
+        model.classifier.register_forward_hook(lambda *_, to=autocast: to.append(torch.is_autocast_enabled("cpu")))
+    stage = STAGE.model_copy(update={"losses": Losses(logits=1.0)})
+    assert run_stage(student, stage, train, tokenizer, tmp_path / "work", seed=1, teacher=teacher)["bfloat16"]
+    for model, autocast in seen.items():
+        model(input_ids=torch.tensor([train[0]["input_ids"]]))
+        assert autocast == [True] * 8 + [False]
 
 
 def test_a_stage_that_is_done_is_not_trained_again(run, monkeypatch):

@@ -110,7 +110,7 @@ class QuantTrainer(Trainer):
 
     def _distillation(self, student: Any, inputs: dict[str, Tensor], wanted: dict[str, bool]) -> Tensor:
         assert self.teacher is not None
-        with torch.no_grad():
+        with torch.no_grad(), self.accelerator.autocast():
             teacher = self.teacher(**{name: x for name, x in inputs.items() if name != "labels"}, **wanted)
         losses, mask = self.stage.losses, inputs["attention_mask"]
         terms = []
