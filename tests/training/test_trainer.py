@@ -119,7 +119,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(make, batch):
     assert together == pytest.approx(sum(weights[name] * single[name] for name in weights), rel=1e-6)
 
 
-def test_a_model_that_is_its_own_teacher_has_nothing_to_learn_from_it(make, batch):
+def test_a_model_that_is_its_own_teacher_has_nothing_to_learn_from_it(monkeypatch, make, batch):
+    monkeypatch.setattr("bitbert.training.trainer.bfloat16_is_fast", lambda: False)
     trainer = make(Stage(losses=ALL), bits=None)
     trainer.model.set_attn_implementation(attention.NAME)
     trainer.model.eval()
