@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bitbert.errors import DataError
-from bitbert.training.tasks import GLUE, Task, glue_task
+from bitbert.training.tasks import GLUE, Task, find_task
 
 
 def test_accuracy_takes_the_largest_logit():
@@ -64,4 +64,4 @@ def test_outputs_and_labels_must_be_of_one_length():
 
 def test_an_unknown_task_lists_those_there_are():
     with pytest.raises(DataError, match=r"no task 'sst': use one of sst2, cola, mrpc, .*--train-file"):
-        glue_task("sst")
+        find_task("sst")
