@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bitbert.errors import ModelError
+
 if TYPE_CHECKING:
     from bitbert.training.data import TaskData
 
@@ -134,6 +136,8 @@ def read_data(
     from bitbert.training.data import load_task
 
     if head is not None:
+        if contents not in (None, head.contents):
+            raise ModelError(f"--contents {contents} does not go with the model, whose head is for {head.contents}")
         contents = contents or head.contents
         regression = head.regression if regression is None else regression
     train, validation, test = files

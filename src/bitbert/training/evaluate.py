@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
 
 import bitbert
+from bitbert.errors import ModelError
 from bitbert.runtime.answers import MAX_ANSWER_TOKENS, answers
 from bitbert.runtime.model import Model, longest_first
 from bitbert.runtime.tags import Tagged, tags
@@ -99,6 +100,10 @@ def _said(outputs: Outputs) -> list[Any]:
 def packed_run(model: Model, task: Task, batch_size: int = 32) -> Run:
     """Split -> what the engine says to it. Raises `ModelError` if it has no head for the task."""
 
+    if task.kind == "tagging" and model.task == "tagging" and set(model.labels) != set(task.label_names):
+        names, wanted = ", ".join(model.labels), ", ".join(task.label_names)
+        raise ModelError(f"the model tags words as {names}, but {task.name} needs {wanted}")
+
     def run(split: Dataset) -> Outputs:
         if task.kind == "answering":
             return [answer.text for answer in model.answers(_pairs(split), batch_size=batch_size)]
@@ -157,7 +162,10 @@ def _torch_forward(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, b
         model.eval()
         for start in range(0, len(order), batch_size):
             picked = order[start : start + batch_size]
-            inputs = [{"input_ids": list(ids[i]), "token_type_ids": list(types[i])} for i in picked]
+            inputs = [
+                {"input_ids": np.asarray(ids[i]).tolist(), "token_type_ids": np.asarray(types[i]).tolist()}
+                for i in picked
+            ]
             batch = collate(inputs)
             logits = _logits(model(**{name: x.to(model.device) for name, x in batch.items()}))
             for i, row in zip(picked, logits.float().cpu().numpy(), strict=True):

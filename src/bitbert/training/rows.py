@@ -72,10 +72,10 @@ def check_scheme(where: str, names: Sequence[str]) -> None:
 
 
 def _check_text(where: str, name: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(
-            f"{where} has an empty {name}" if not value else f"{where}: the {name} {value!r:.60} is no text"
-        )
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{where} has an empty {name}")
+    if not isinstance(value, str):
+        raise DataError(f"{where}: the {name} {value!r:.60} is no text")
 
 
 def _answers(where: str, given: Any) -> tuple[list[str], list[int]]:
