@@ -7,6 +7,7 @@ import pytest
 import bitbert
 from bitbert.errors import BitbertError, DataError, ModelError
 from bitbert.training import pipeline
+from bitbert.training.checkpoints import Checkpoints
 from bitbert.training.evaluate import agreement, evaluate, packed_run, torch_run
 from bitbert.training.models import load_finetuned, load_tokenizer
 from bitbert.training.tasks import Task
@@ -85,6 +86,25 @@ def test_the_same_seed_gives_the_same_bits(learned, tmp_path):
     how = {"settings": QUICK, "progress": False, "max_length": 32}
     bitbert.quantize(tuned, data, tmp_path / "again", bits="w4a8", **how)
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (packed / "model.safetensors").read_bytes()
+
+
+def test_a_run_that_is_cut_off_goes_on_to_the_same_bits(learned, tmp_path, monkeypatch):
+    _, data, tuned, _, packed, _ = learned
+    how = {"bits": "w4a8", "settings": QUICK, "progress": False, "max_length": 32, "checkpoint_seconds": 0}
+    log = Checkpoints.on_step_end
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 8:
+            raise KeyboardInterrupt
+        log(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(Checkpoints, "on_step_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        bitbert.quantize(tuned, data, tmp_path / "out", **how)
+    monkeypatch.undo()
+    assert list(tmp_path.glob("out.work/*/checkpoint-*"))
+    bitbert.quantize(tuned, data, tmp_path / "out", resume=True, **how)
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (packed / "model.safetensors").read_bytes()
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
