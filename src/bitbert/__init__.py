@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bitbert.errors import BitbertError
+    from bitbert.runtime.answers import Answer
     from bitbert.runtime.model import Model, Prediction, load
+    from bitbert.runtime.tags import Tagged
     from bitbert.spec import ActivationSpec, Override, QuantSpec, WeightSpec
     from bitbert.training.finetune import finetune
     from bitbert.training.pipeline import quantize
@@ -20,11 +22,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActivationSpec",
+    "Answer",
     "BitbertError",
     "Model",
     "Override",
     "Prediction",
     "QuantSpec",
+    "Tagged",
     "WeightSpec",
     "finetune",
     "load",
@@ -33,17 +37,19 @@ __all__ = [
 
 _HOME = {
     "ActivationSpec": "bitbert.spec",
+    "Answer": "bitbert.runtime.answers",
     "BitbertError": "bitbert.errors",
     "Model": "bitbert.runtime.model",
     "Override": "bitbert.spec",
     "Prediction": "bitbert.runtime.model",
     "QuantSpec": "bitbert.spec",
+    "Tagged": "bitbert.runtime.tags",
     "WeightSpec": "bitbert.spec",
     "finetune": "bitbert.training.finetune",
     "load": "bitbert.runtime.model",
     "quantize": "bitbert.training.pipeline",
 }
-_TRAINING_PARTS = ("torch", "transformers", "accelerate", "datasets", "pydantic", "yaml", "sklearn", "scipy")
+_TRAINING_PARTS = ("torch", "transformers", "accelerate", "datasets", "pydantic", "yaml", "sklearn", "scipy", "seqeval")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bitbert.training.distill import hidden_loss, logits_loss, scores_loss
+from bitbert.training.distill import hidden_loss, logits_loss, scores_loss, span_loss
 
 LENGTHS = [5, 2, 7]
 MASK = (torch.arange(7)[None] < torch.tensor(LENGTHS)[:, None]).long()
@@ -28,6 +28,28 @@ def test_logits():
 def test_logits_of_a_regression():
     student, teacher = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [4.0]])
     assert logits_loss(student, teacher) == 2.5
+
+
+def test_spans_of_full_windows_are_100_times_the_mean_over_their_positions():
+    student, teacher = torch.randn(3, 384), torch.randn(3, 384)
+    expected = 100 * -(teacher.softmax(-1) * student.log_softmax(-1)).mean()
+    found = span_loss(student, teacher, torch.ones(3, 384))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_padding_is_no_place_for_an_answer():
+    student, teacher = (x[:, :, 0] for x in layers(2, 7, 1))
+    student = student.clone().requires_grad_()
+    loss = span_loss(student, teacher, MASK)
+    single = [
+        span_loss(s[None, :n], t[None, :n], torch.ones(1, n)).item()
+        for s, t, n in zip(student, teacher, LENGTHS, strict=True)
+    ]
+    assert loss.item() == pytest.approx(sum(single) / 3, rel=1e-5)
+    loss.backward()
+    assert not student.grad[MASK == 0].any()
+    assert student.grad[MASK == 1].isfinite().all()
+    assert student.grad[MASK == 1].all()
 
 
 def test_scores():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bitbert.errors import DataError
-from bitbert.training.tasks import GLUE, Task, glue_task
+from bitbert.training.tasks import GLUE, TASKS, Task, find_task
 
 
 def test_accuracy_takes_the_largest_logit():
@@ -44,6 +44,27 @@ def test_a_correlation_that_is_undefined_counts_as_zero(bad):
     assert GLUE["stsb"].compute([bad] * 4, [1.0, 2.0, 3.0, 4.0]) == {"pearson": 0.0, "spearman": 0.0, "mean": 0.0}
 
 
+def test_entities_count_whole_with_kind_and_both_ends():
+    task = TASKS["wnut17"]
+    expected = [["B-person", "I-person", "O", "B-group"], ["B-person", "I-person"], ["O"]]
+    predicted = [["B-person", "O", "O", "B-group"], ["B-person", "I-person"], ["B-product"]]
+    # of 3 entities 2 are found whole, among 4 that are claimed
+    scores = task.compute(predicted, expected)
+    assert scores == pytest.approx({"f1": 100 * 2 * 0.5 * (2 / 3) / (0.5 + 2 / 3), "precision": 50, "recall": 200 / 3})
+    assert task.main_metric == "f1"
+
+
+def test_no_entity_found_is_no_point_and_no_warning():
+    scores = TASKS["wnut17"].compute([["O", "O"]], [["B-person", "O"]])
+    assert scores == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
+
+
+def test_answers_are_scored_as_texts():
+    task = TASKS["squad"]
+    assert task.compute(["The cat", "a dog barks"], [["cat"], ["dog"]])["exact_match"] == 50
+    assert (task.main_metric, task.num_labels, TASKS["wnut17"].num_labels) == ("f1", 2, 13)
+
+
 @pytest.mark.parametrize("name", GLUE)
 def test_a_perfect_answer_has_100_points_in_every_metric(name):
     task = GLUE[name]
@@ -64,4 +85,4 @@ def test_outputs_and_labels_must_be_of_one_length():
 
 def test_an_unknown_task_lists_those_there_are():
     with pytest.raises(DataError, match=r"no task 'sst': use one of sst2, cola, mrpc, .*--train-file"):
-        glue_task("sst")
+        find_task("sst")

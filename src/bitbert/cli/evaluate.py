@@ -21,25 +21,29 @@ def evaluate(
     test_file: options.TestFile = None,
     text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
     label_column: options.LabelColumn = "label",
+    contents: options.Contents = None,
     regression: options.Regression = None,
     threads: options.Threads = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
     max_length: Annotated[
-        int | None, typer.Option("--max-length", min=4, help="Default: as many tokens as the model takes.")
+        int | None,
+        typer.Option("--max-length", min=4, help="Default: as many tokens as the model takes; windows of 384."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure a model on labelled texts.
+    """Measure a model on labelled texts, on questions with answers, or on tagged words.
 
     Examples:
 
     \b
     bitbert evaluate sst2-w4a8 --task sst2 --data-dir ./data --split validation --split test
     bitbert evaluate mails-w4a8 --test-file held-out.csv --split test --json
+    bitbert evaluate wnut17-w8a8 --task wnut17 --data-dir ./data --split test
     """
     files = (train_file, validation_file, test_file)
     head = options.read_head(model)
-    data = options.read_data(task, data_dir, download, files, text_column, label_column, regression, None, head)
+    own = (text_column, label_column, contents)
+    data = options.read_data(task, data_dir, download, files, *own, regression, None, head)
     from bitbert.training.evaluate import evaluate as run
 
     with notices():

@@ -22,12 +22,13 @@ def finetune(
     test_file: options.TestFile = None,
     text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
     label_column: options.LabelColumn = "label",
+    contents: options.Contents = None,
     regression: options.Regression = None,
     max_train: options.MaxTrain = None,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01, rich_help_panel="Run")] = 3.0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, rich_help_panel="Run")] = 32,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0, rich_help_panel="Run")] = 5e-5,
-    max_length: options.MaxLength = 128,
+    max_length: options.MaxLength = None,
     seed: options.Seed = 42,
     work_dir: options.WorkDir = None,
     resume: options.Resume = False,
@@ -35,16 +36,19 @@ def finetune(
     tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
 ) -> None:
-    """Fine-tune an encoder in float32 on a task or on your own texts.
+    """Fine-tune an encoder in float32 on a task or on your own texts, questions or tagged words.
 
     Examples:
 
     \b
     bitbert finetune ./minilm --task sst2 --data-dir ./data -o sst2-float
     bitbert finetune ./minilm --train-file mails.csv --text-column body -o mails-float
+    bitbert finetune ./minilm --task squad --data-dir ./data --epochs 2 -o squad-float
+    bitbert finetune ./minilm --contents tagging --train-file names.jsonl -o names-float
     """
     files = (train_file, validation_file, test_file)
-    data = options.read_data(task, data_dir, download, files, text_column, label_column, regression, max_train)
+    own = (text_column, label_column, contents)
+    data = options.read_data(task, data_dir, download, files, *own, regression, max_train)
     from bitbert.training.evaluate import evaluate
     from bitbert.training.finetune import finetune as run
 
@@ -64,7 +68,7 @@ def finetune(
         work_dir=work_dir,
     )
     held_out = [split for split in data.splits if split != "train"]
-    report["splits"] = evaluate(output, data, held_out, max_length=max_length)
+    report["splits"] = evaluate(output, data, held_out, max_length=report["max_length"])
     if as_json:
         print_json(report)
         return

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from bitbert.errors import ModelError
 
 if TYPE_CHECKING:
     from bitbert.training.data import TaskData
@@ -16,7 +18,11 @@ _DATA, _RUN = "Data", "Run"
 
 Task = Annotated[
     str | None,
-    typer.Option("--task", help="GLUE task: sst2, cola, mrpc, stsb, qnli, rte, qqp or mnli.", rich_help_panel=_DATA),
+    typer.Option(
+        "--task",
+        help="By name: sst2, cola, mrpc, stsb, qnli, rte, qqp or mnli of GLUE, squad, or wnut17.",
+        rich_help_panel=_DATA,
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -48,6 +54,15 @@ Regression = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+Contents = Annotated[
+    Literal["texts", "answering", "tagging"] | None,
+    typer.Option(
+        "--contents",
+        help="What own data hold: texts with labels; questions with answers in contexts (columns question, context,"
+        " answers as in SQuAD); words with tags (columns words, tags). Default: by the model's head, else texts.",
+        rich_help_panel=_DATA,
+    ),
+]
 MaxTrain = Annotated[
     int | None,
     typer.Option("--max-train", help="Train on this many rows, always the same ones.", rich_help_panel=_DATA),
@@ -64,7 +79,13 @@ TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write events to OUTPUT.runs for TensorBoard.", rich_help_panel=_RUN)
 ]
 MaxLength = Annotated[
-    int, typer.Option("--max-length", min=4, help="Tokens at which texts are cut.", rich_help_panel=_RUN)
+    int | None,
+    typer.Option(
+        "--max-length",
+        min=4,
+        help="Tokens at which texts are cut, or of a window of a context. Default: 128, with contexts 384.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the engine. Default: every CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
@@ -76,19 +97,27 @@ class Head:
 
     label2id: dict[str, int]
     regression: bool
+    contents: Literal["texts", "answering", "tagging"] = "texts"
+
+
+_CONTENTS: dict[str, Literal["texts", "answering", "tagging"]] = {
+    "BertForSequenceClassification": "texts",
+    "BertForQuestionAnswering": "answering",
+    "BertForTokenClassification": "tagging",
+}
 
 
 def read_head(model: str) -> Head | None:
-    """The head of a local sequence classifier, float or packed; None for any other model."""
+    """The head of a local model, float or packed; None for one without a head, or one that cannot be read."""
     try:
         config: Any = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-        if not config["architectures"][0].endswith("ForSequenceClassification"):
-            return None
+        contents = _CONTENTS[config["architectures"][0]]
         names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # left out of a config where it is this
         label2id = {str(name): int(i) for i, name in names.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # opening the model says what is wrong with it
-    return Head(label2id, config.get("problem_type") == "regression" or len(label2id) == 1)
+    regression = config.get("problem_type") == "regression" or len(label2id) == 1
+    return Head(label2id, regression and contents == "texts", contents)
 
 
 def read_data(
@@ -98,6 +127,7 @@ def read_data(
     files: tuple[Path | None, Path | None, Path | None],
     text_columns: list[str],
     label_column: str,
+    contents: Literal["texts", "answering", "tagging"] | None,
     regression: bool | None,
     max_train: int | None = None,
     head: Head | None = None,
@@ -105,8 +135,11 @@ def read_data(
     """The data that the options name; labels are numbered as `head` numbers them. `files`: train, validation, test."""
     from bitbert.training.data import load_task
 
-    if regression is None and head is not None:
-        regression = head.regression
+    if head is not None:
+        if contents not in (None, head.contents):
+            raise ModelError(f"--contents {contents} does not go with the model, whose head is for {head.contents}")
+        contents = contents or head.contents
+        regression = head.regression if regression is None else regression
     train, validation, test = files
     return load_task(
         task,
@@ -117,6 +150,7 @@ def read_data(
         test_file=test,
         text_columns=text_columns,
         label_column=label_column,
+        contents=contents or "texts",
         regression=regression,
         label2id=head.label2id if head is not None and not regression else None,
         max_train=max_train,

@@ -12,7 +12,7 @@ from bitbert.cli.output import notices, print_json, say
 
 
 def quantize(
-    model: Annotated[str, typer.Argument(help="Directory of a fine-tuned classifier; a hub name with --download.")],
+    model: Annotated[str, typer.Argument(help="Directory of a fine-tuned model; a hub name with --download.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
     bits: Annotated[
         str | None,
@@ -32,9 +32,10 @@ def quantize(
     test_file: options.TestFile = None,
     text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
     label_column: options.LabelColumn = "label",
+    contents: options.Contents = None,
     regression: options.Regression = None,
     max_train: options.MaxTrain = None,
-    max_length: options.MaxLength = 128,
+    max_length: options.MaxLength = None,
     seed: options.Seed = 42,
     work_dir: options.WorkDir = None,
     resume: options.Resume = False,
@@ -49,10 +50,12 @@ def quantize(
     \b
     bitbert quantize sst2-float --bits w4a8 --task sst2 --data-dir ./data -o sst2-w4a8
     bitbert quantize mails-float --bits w2a8 --recipe kdlsq --set epochs=5 --train-file mails.csv -o mails-w2a8
+    bitbert quantize squad-float --bits w4a8 --task squad --data-dir ./data -o squad-w4a8
     """
     head = options.read_head(model)
     files = (train_file, validation_file, test_file)
-    data = options.read_data(task, data_dir, download, files, text_column, label_column, regression, max_train, head)
+    own = (text_column, label_column, contents)
+    data = options.read_data(task, data_dir, download, files, *own, regression, max_train, head)
     from bitbert.training.pipeline import quantize as run
 
     with notices():
@@ -85,4 +88,4 @@ def _show(report: dict[str, Any], metric: str, output: Path) -> None:
         for split, scores in report["splits"].items()
     ]
     show(table(("split", f"{metric} (from float32)", "texts"), rows))
-    say(f"{output} is written. Next: bitbert inspect {output}, or bitbert predict {output} 'a text'")
+    say(f"{output} is written. Next: bitbert inspect {output}, or bitbert predict --help")

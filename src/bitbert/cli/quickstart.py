@@ -13,7 +13,7 @@ import typer
 
 from bitbert.cli import options
 from bitbert.cli.output import notices, print_json, say
-from bitbert.errors import ModelError
+from bitbert.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from bitbert.training.data import TaskData
@@ -111,7 +111,10 @@ def _data(model: str, task: str | None, data_dir: Path | None, download: bool, m
     from bitbert.training.models import load_tokenizer
 
     if task is not None:
-        return load_task(task, data_dir=data_dir, download=download, max_train=max_train)
+        data = load_task(task, data_dir=data_dir, download=download, max_train=max_train)
+        if data.task.name not in _glue():
+            raise DataError(f"the quickstart takes a GLUE task, not {task}: use bitbert finetune and bitbert quantize")
+        return data
     tokenizer = load_tokenizer(model, download=download)
     return _cut(load_docstrings(), tokenizer, DOCSTRING_TOKENS)
 

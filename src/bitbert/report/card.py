@@ -24,7 +24,8 @@ _PIPELINES = {
 _CALLS = {
     "none": 'model.encode(["a sentence"])          # float32 (1, {hidden})',
     "sequence": 'model.predict(["a gripping film"])    # labels and scores',
-    "token": 'model.encode(["a sentence"])          # float32 (1, {hidden})',
+    "answering": 'model.answer("Who left?", "He left at noon.")  # text, score, start, end',
+    "tagging": 'model.tag("He left for London.")    # words with labels, entities',
 }
 _NOT_METRICS = ("texts", "ms_per_text", "float32", "trained")
 
@@ -51,8 +52,14 @@ def _title(report: Mapping[str, Any]) -> str:
 
 def _loading(model: PackedModel) -> str:
     architecture = Architecture.from_config(model.config)
-    call = _CALLS[architecture.head].format(hidden=architecture.hidden_size)
+    call = _CALLS[_head(architecture)].format(hidden=architecture.hidden_size)
     return f'```python\nimport bitbert\n\nmodel = bitbert.load("path/to/this/directory")\n{call}\n```'
+
+
+def _head(architecture: Architecture) -> str:
+    if architecture.head != "token":
+        return architecture.head
+    return "answering" if architecture.head_name == "qa_outputs" else "tagging"
 
 
 def _bits(model: PackedModel) -> str:

@@ -1,21 +1,23 @@
-"""`bitbert.load`: a packed directory that answers. Texts in; labels, numbers or embeddings out, in their order."""
+"""`bitbert.load`: a packed directory that answers. Texts in; labels, numbers, answers, tags or embeddings out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitbert.checkpoint import Architecture, PackedModel, read
 from bitbert.errors import ModelError
+from bitbert.runtime import answers, tags
+from bitbert.runtime.answers import MAX_ANSWER_TOKENS, Answer
 from bitbert.runtime.engine import Engine, default_threads
+from bitbert.runtime.tags import Tagged
 from bitbert.runtime.tokenizer import Ids, Text, Tokenizer
-
-Floats = NDArray[np.float32]
+from bitbert.runtime.windows import Floats, Forward
 
 BATCH_SIZE = 32
 POOLINGS = ("mean", "cls")
@@ -37,7 +39,8 @@ def load(
     """Open a packed directory.
 
     `threads` (default: every CPU) and `isa` (default: `BITBERT_ISA`, else the best) change the speed, never an answer;
-    texts are cut at `max_length` tokens (default: as many as the model has positions). Raises `CheckpointError` for a
+    texts are cut at `max_length` tokens (default: as many as the model has positions), contexts and tagged words are
+    read in windows of so many (default: 384). Raises `CheckpointError` for a
     directory that is missing, damaged or of a newer format, `InstructionSetError` for an `isa` that cannot run here.
     """
     if threads is not None and threads < 1:
@@ -55,6 +58,14 @@ class Model:
         self.config, self.spec = packed.config, packed.spec
         self.labels = _labels(packed.config, engine.architecture.num_labels)
         self.tokenizer, self.engine, self.threads = tokenizer, engine, threads
+
+    @property
+    def task(self) -> Literal["texts", "answering", "tagging"]:
+        """What the head is for: `predict` and `logits` of texts, `answer`, or `tag`; `encode` always works."""
+        architecture = self.engine.architecture
+        if architecture.head != "token":
+            return "texts"
+        return "answering" if architecture.head_name == "qa_outputs" else "tagging"
 
     @property
     def is_regression(self) -> bool:
@@ -79,6 +90,48 @@ class Model:
             raise ModelError(f"{self.config['architectures'][0]} does not classify texts; encode() gives embeddings")
         return self._run(texts, "logits", batch_size)
 
+    def answer(self, question: str, context: str, *, max_answer_tokens: int = MAX_ANSWER_TOKENS) -> Answer:
+        """The part of `context`, of any length, that answers `question`; `answers` takes several at once.
+
+        `context[answer.start : answer.end]` is `answer.text`. There is always an answer: whether to trust it is for
+        `answer.score` to say.
+        """
+        return self.answers([(question, context)], max_answer_tokens=max_answer_tokens)[0]
+
+    def answers(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        max_answer_tokens: int = MAX_ANSWER_TOKENS,
+        batch_size: int = BATCH_SIZE,
+    ) -> list[Answer]:
+        """The answer to each (question, context), in their order; `batch_size` is in windows.
+
+        Raises `DataError` for anything but pairs of texts, `ModelError` if the model does not answer questions.
+        """
+        if self.task != "answering":
+            raise ModelError(f"{self.config['architectures'][0]} does not answer questions")
+        self.tokenizer.check_pairs()
+        forward = self._token_logits(batch_size)
+        return answers.answers(pairs, self.tokenizer.windows, forward, max_answer_tokens)
+
+    def tag(self, words: str | Sequence[str]) -> Tagged:
+        """A label for each word, and the entities among them; `tags` takes several inputs at once.
+
+        A text is split at blanks, and marks at the ends of words are words of their own; to have it otherwise, give a
+        list of words. Places are in characters, of a list in its words with one blank between.
+        """
+        return self.tags([words])[0]
+
+    def tags(self, inputs: Iterable[str | Sequence[str]], *, batch_size: int = BATCH_SIZE) -> list[Tagged]:
+        """Tags of each text or list of words, of any length, in their order; `batch_size` is in windows.
+
+        Raises `DataError` for anything else, `ModelError` if the model does not tag words.
+        """
+        if self.task != "tagging":
+            raise ModelError(f"{self.config['architectures'][0]} does not tag words")
+        return tags.tags(inputs, self.labels, self.tokenizer.windows, self._token_logits(batch_size))
+
     def encode(
         self,
         texts: Iterable[Text],
@@ -100,10 +153,9 @@ class Model:
 
     def _run(self, texts: Iterable[Text], output: str, batch_size: int) -> Floats:
         """One row a text, in order; run in batches of similar length, which keeps all threads busy to the end."""
-        if batch_size < 1:
-            raise ModelError(f"batch_size must be 1 or more, not {batch_size}")
+        _check_batch_size(batch_size)
         ids, types = self.tokenizer.encode(texts)
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)
+        order = longest_first(ids)
         architecture = self.engine.architecture
         width = architecture.num_labels if output == "logits" else architecture.hidden_size
         rows = np.empty((len(ids), width), np.float32)
@@ -114,10 +166,37 @@ class Model:
             rows[batch] = _first_tokens(out, batch_ids) if output == "hidden" else out
         return rows
 
+    def _token_logits(self, batch_size: int) -> Forward:
+        """A function: token ids and types of sequences -> logits of each (tokens, labels)."""
+        _check_batch_size(batch_size)
+
+        def forward(ids: Sequence[Ids], types: Sequence[Ids]) -> list[Floats]:
+            order, rows = longest_first(ids), [np.empty((0, len(self.labels)), np.float32)] * len(ids)
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                batch_ids = [ids[i] for i in batch]
+                out = self.engine.forward(batch_ids, [types[i] for i in batch], threads=self.threads)
+                ends = np.cumsum([len(x) for x in batch_ids])
+                for i, row in zip(batch, np.split(out, ends[:-1]), strict=True):
+                    rows[i] = row
+            return rows
+
+        return forward
+
     def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
         scores = dict(zip(self.labels, probabilities.tolist(), strict=True))
         best = self.labels[int(probabilities.argmax())]
         return Prediction(best, scores[best], scores)
+
+
+def longest_first(ids: Sequence[Ids]) -> list[int]:
+    """Order in which batches hold sequences of similar length, and memory is at its largest at once."""
+    return sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ModelError(f"batch_size must be 1 or more, not {batch_size}")
 
 
 def _first_tokens(hidden: Floats, ids: list[Ids]) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 
 from bitbert.checkpoint import Architecture
 from bitbert.errors import CheckpointError, DataError
+from bitbert.runtime.windows import WINDOW, Windows
 
 Ids = NDArray[np.int32]
 Text = str | tuple[str, str]
 
 MIN_LENGTH = 4  # a pair has three special tokens
+_ONE_TYPE = "this model has one token type only: give it single texts, not pairs"
 
 
 class TruncationWarning(UserWarning):
@@ -34,6 +37,17 @@ class Tokenizer:
         self._tokenizer = _open(directory / "tokenizer.json", architecture.vocab_size)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_length)
+        self._window = max_length or min(WINDOW, self.max_length)
+
+    @cached_property
+    def windows(self) -> Windows:
+        """Cuts what must be read whole, such as contexts, to windows: of `max_length` if that was given."""
+        return Windows(self._tokenizer, self._window)
+
+    def check_pairs(self) -> None:
+        """Raise `DataError` if the model cannot tell the two texts of a pair apart."""
+        if self._token_types < 2:
+            raise DataError(_ONE_TYPE)
 
     def encode(self, texts: Iterable[Text]) -> tuple[list[Ids], list[Ids]]:
         """Token ids and token types of each text or pair; one `TruncationWarning` if any had to be cut.
@@ -44,7 +58,7 @@ class Tokenizer:
         self._warn(sum(bool(encoding.overflowing) for encoding in encodings), len(encodings))
         types = [np.array(encoding.type_ids, np.int32) for encoding in encodings]
         if any(t.max(initial=0) >= self._token_types for t in types):
-            raise DataError("this model has one token type only: give it single texts, not pairs")
+            raise DataError(_ONE_TYPE)
         return [np.array(encoding.ids, np.int32) for encoding in encodings], types
 
     def _warn(self, cut: int, count: int) -> None:

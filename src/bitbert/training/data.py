@@ -1,7 +1,8 @@
-"""Data for training and evaluation: a GLUE task or the user's own files, checked, as splits of one shape.
+"""Data for training and evaluation: a task by name or the user's own files, checked, as splits of one shape.
 
-Whatever the source, every split has the columns `text`, `text_pair` (pairs only) and `label` (class id, or a float for
-a regression). Nothing is tokenized here. Nothing reaches the network unless `download` is true.
+Whatever the source, every split has the columns of its kind: texts have `text`, `text_pair` (pairs only) and `label`
+(class id, or a float for a regression); questions and words have those of `rows.py`. Nothing is tokenized here. Nothing
+reaches the network unless `download` is true.
 
 The rows of a part are fixed: `max_train` takes the first rows of `numpy.random.default_rng(seed).permutation(rows)`,
 with seed 0 unless another is given, so "16,000 sentences of SST-2" names one set of sentences.
@@ -14,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +23,20 @@ from datasets import Dataset
 
 from bitbert.columns import check_columns, read_columns
 from bitbert.errors import DataError
-from bitbert.training.tasks import Task, glue_task
+from bitbert.training.rows import check_scheme, check_words, question_rows, word_rows
+from bitbert.training.tasks import Task, find_task
 
 SPLITS = ("train", "validation", "test")
 HUB_GLUE = "nyu-mll/glue"
+# Where the hub has the other tasks: name and revision. WNUT-17's main branch holds a script, which is not run.
+HUB = {"squad": ("rajpurkar/squad", None), "wnut17": ("leondz/wnut_17", "refs/convert/parquet")}
+
+Contents = Literal["texts", "answering", "tagging"]
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task and its splits, by name: datasets with columns `text`, (`text_pair`), `label`."""
+    """A task and its splits, by name: datasets with the columns of the task's kind."""
 
     task: Task
     splits: dict[str, Dataset]
@@ -61,28 +67,30 @@ def load_task(
     test_file: Path | None = None,
     text_columns: Sequence[str] = ("text",),
     label_column: str = "label",
+    contents: Contents = "texts",
     regression: bool | None = None,
     label2id: Mapping[str, int] | None = None,
     max_train: int | None = None,
     validation_split: float = 0.1,
     seed: int = 0,
 ) -> TaskData:
-    """Read a GLUE task by name, or a user's own CSV, JSONL or Parquet files.
+    """Read a task by name, or a user's own CSV, JSONL or Parquet files.
 
-    A GLUE task is read from `data_dir`/name/{train,validation,test}.parquet, or from the hub where `download` is true.
+    Its files are `data_dir`/name/{train,validation,test}.parquet, or the hub's where `download` is true.
     Own files have one or two `text_columns`; their labels are classes, or numbers if `regression` (None: if any has a
-    fraction). Class ids follow `label2id` where a model has names of its own, else the sorted names in the training
-    file (numbers by value). A missing validation file is replaced by `validation_split` of the training rows, with the
-    same share of each class. A test split without labels (all -1) is left out. Raises `DataError`.
+    fraction). With `contents` "answering" they have the columns question, context and answers, with "tagging" words and
+    tags, as `rows.py` says. Class ids follow `label2id` where a model has names of its own, else the sorted names in
+    the training file (numbers by value). A missing validation file is replaced by `validation_split` of the training
+    rows, with the same share of each class. A test split without labels (all -1) is left out. Raises `DataError`.
     """
     files = {split: Path(f) for split, f in zip(SPLITS, (train_file, validation_file, test_file), strict=True) if f}
     if name is not None:
         if files:
             raise DataError(f"task {name!r} has data of its own: give either a task or files, not both")
-        task = glue_task(name)
-        sources = _glue_sources(task, data_dir, download)
+        task = find_task(name)
+        sources = _named_sources(task, data_dir, download)
     else:
-        task = _own_task(files, text_columns, label_column)
+        task = _own_task(files, contents, text_columns, label_column)
         sources = {split: _source(task, path.name, _read(task, path)) for split, path in files.items()}
     sources = {split: s for split, s in sources.items() if split != "test" or not _unlabelled(s)}
     task, splits = _encode(task, sources, regression, label2id)
@@ -97,31 +105,37 @@ def load_task(
 
 
 def task_data(task: str | TaskData, *, data_dir: Path | None = None, download: bool = False) -> TaskData:
-    """`task` itself if it is data, else the GLUE task of that name."""
+    """`task` itself if it is data, else the task of that name."""
     return task if isinstance(task, TaskData) else load_task(task, data_dir=data_dir, download=download)
 
 
-def _own_task(files: Mapping[str, Path], text_columns: Sequence[str], label_column: str) -> Task:
+def _own_task(files: Mapping[str, Path], contents: Contents, text_columns: Sequence[str], label_column: str) -> Task:
     if not files:
         raise DataError("no data: give a task (--task sst2) or a file (--train-file train.csv)")
+    if contents != "texts" and (*text_columns, label_column) != ("text", "label"):
+        raise DataError("the columns of questions and of tagged words have fixed names: see bitbert finetune --help")
+    if contents == "answering":
+        return Task(next(iter(files.values())).stem, contents, ("question", "context"), "answers")
+    if contents == "tagging":
+        return Task(next(iter(files.values())).stem, contents, ("words",), "tags")
     if not 1 <= len(text_columns) <= 2:
         raise DataError(f"{len(text_columns)} text columns are not supported: give one, or two for pairs of texts")
     return Task(next(iter(files.values())).stem, "classification", tuple(text_columns), label_column)
 
 
-def _glue_sources(task: Task, data_dir: Path | None, download: bool) -> dict[str, _Source]:
+def _named_sources(task: Task, data_dir: Path | None, download: bool) -> dict[str, _Source]:
     if data_dir is not None:
-        paths = _glue_files(task, Path(data_dir))
+        paths = _task_files(task, Path(data_dir))
         return {split: _source(task, str(path), _read(task, path)) for split, path in paths.items()}
     if download:
         tables = _from_hub(task)
-        return {split: _source(task, f"{HUB_GLUE} {task.name} {split}", table) for split, table in tables.items()}
+        return {split: _source(task, f"{task.name} {split} of the hub", table) for split, table in tables.items()}
     raise DataError(
         f"task {task.name}: no data; give --data-dir DIR with DIR/{task.name}/train.parquet, or --download for the hub"
     )
 
 
-def _glue_files(task: Task, data_dir: Path) -> dict[str, Path]:
+def _task_files(task: Task, data_dir: Path) -> dict[str, Path]:
     directory = data_dir / task.name
     paths = {split: directory / f"{split}.parquet" for split in SPLITS}
     found = {split: path for split, path in paths.items() if path.is_file()}
@@ -135,13 +149,21 @@ def _from_hub(task: Task) -> dict[str, dict[str, list[Any]]]:
     from datasets import load_dataset
 
     try:
-        hub = load_dataset(HUB_GLUE, task.name)
+        hub = load_dataset(HUB_GLUE, task.name) if task.name not in HUB else _other_hub(task)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"task {task.name}: cannot be loaded from the hub ({reason}); try --data-dir") from None
     # MNLI's validation and test come twice; the matched ones are those that are usually reported.
     names = {split: split if split in hub else f"{split}_matched" for split in SPLITS}
-    return {split: hub[name].to_dict() for split, name in names.items()}
+    return {split: hub[name].to_dict() for split, name in names.items() if name in hub}
+
+
+def _other_hub(task: Task) -> Mapping[str, Dataset]:
+    from datasets import load_dataset
+
+    name, revision = HUB[task.name]
+    splits: Mapping[str, Dataset] = load_dataset(name, revision=revision)
+    return splits
 
 
 def _read(task: Task, path: Path) -> dict[str, list[Any]]:
@@ -150,7 +172,9 @@ def _read(task: Task, path: Path) -> dict[str, list[Any]]:
 
 def _source(task: Task, where: str, columns: Mapping[str, list[Any]]) -> _Source:
     check_columns(where, (*task.text_columns, task.label_column), list(columns))
-    texts = tuple([_text(value) for value in columns[name]] for name in task.text_columns)
+    texts = tuple(columns[name] for name in task.text_columns)
+    if task.kind in ("classification", "regression"):
+        texts = tuple([_text(value) for value in column] for column in texts)
     return _Source(where, texts, columns[task.label_column])
 
 
@@ -171,6 +195,10 @@ def _encode(
     """Check all labels, settle what kind of task it is, and build the splits."""
     for source in sources.values():
         _check_filled(task, source)
+    if task.kind == "answering":
+        return task, {split: question_rows(s.where, s.texts, s.labels) for split, s in sources.items()}
+    if task.kind == "tagging":
+        return _encode_tags(task, sources, label2id)
     first = next(iter(sources.values()))
     own = not task.label_names and not task.is_regression
     if own and (regression or (regression is None and _has_fractions(first.labels))):
@@ -181,6 +209,20 @@ def _encode(
     if "train" in sources:
         _check_classes(task, sources["train"])
     splits = {split: _dataset(s, _class_ids(s, classes)) for split, s in sources.items()}
+    return replace(task, label_names=classes.names), splits
+
+
+def _encode_tags(
+    task: Task, sources: Mapping[str, _Source], label2id: Mapping[str, int] | None
+) -> tuple[Task, dict[str, Dataset]]:
+    for source in sources.values():
+        check_words(source.where, source.texts[0], source.labels)
+    first = next(iter(sources.values()))
+    every = replace(first, labels=[tag for tags in first.labels for tag in tags])
+    classes = _classes(task, every, label2id)
+    check_scheme(classes.owner, classes.names)
+    known = (classes.ids, classes.names, classes.owner)
+    splits = {split: word_rows(s.where, s.texts[0], s.labels, *known) for split, s in sources.items()}
     return replace(task, label_names=classes.names), splits
 
 
@@ -271,11 +313,11 @@ def _given_names(label2id: Mapping[str, int] | None) -> tuple[str, ...]:
 
 def _in_order_of(given: Sequence[str], task: Task) -> tuple[str, ...]:
     order = [name.casefold() for name in given]
-    if sorted(order) != sorted(task.label_names):
+    if sorted(order) != sorted(map(str.casefold, task.label_names)):
         raise DataError(
             f"task {task.name} has the labels {', '.join(task.label_names)}, but the model has {', '.join(given)}"
         )
-    return tuple(sorted(task.label_names, key=order.index))
+    return tuple(sorted(task.label_names, key=lambda name: order.index(name.casefold())))
 
 
 def _class_ids(source: _Source, classes: _Classes) -> list[int]:
@@ -292,9 +334,14 @@ def _class_ids(source: _Source, classes: _Classes) -> list[int]:
 
 
 def _hold_out(splits: Mapping[str, Dataset], fraction: float, seed: int) -> dict[str, Dataset]:
-    """Move a share of the training rows to `validation`, the same share of every class."""
+    """Move a share of the training rows to `validation`: the same of every class, or all questions on some contexts."""
     train = splits["train"]
-    held = stratified(np.asarray(train["label"][:]), fraction, seed)
+    if "context" in train.column_names:
+        contexts, of_row = np.unique(train["context"][:], return_inverse=True)
+        held = stratified(np.zeros(len(contexts)), fraction, seed)[of_row]
+    else:
+        labels = train["label"][:] if "label" in train.column_names else np.zeros(len(train))
+        held = stratified(np.asarray(labels), fraction, seed)
     if not 0 < held.sum() < len(train):
         raise DataError(
             f"{len(train)} training rows are too few to hold out {fraction:g} of them; give --validation-file"

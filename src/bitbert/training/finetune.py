@@ -11,7 +11,7 @@ from transformers import set_seed
 from bitbert.checkpoint.atomic import new_directory
 from bitbert.recipes.schema import Stage
 from bitbert.training.data import TaskData, task_data
-from bitbert.training.encode import digest, encode
+from bitbert.training.encode import default_length, digest, encode
 from bitbert.training.models import load_pretrained, load_tokenizer
 from bitbert.training.quiet import quiet
 from bitbert.training.stages import run_stage
@@ -26,7 +26,7 @@ def finetune(
     epochs: float = 3.0,
     batch_size: int = 32,
     learning_rate: float = 5e-5,
-    max_length: int = 128,
+    max_length: int | None = None,
     seed: int = 42,
     resume: bool = False,
     overwrite: bool = False,
@@ -37,7 +37,7 @@ def finetune(
     download: bool = False,
     work_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """Train a classifier or regressor on the task's train split and write it to `output` as a Hugging Face checkpoint.
+    """Train a model with a head for the task on its train split and write it to `output` as a Hugging Face checkpoint.
 
     `model` is a local directory (a hub name with `download`). Returns what was done: settings, steps, loss, seconds. A
     run that was killed goes on from its last checkpoint with `resume`, to the same weights; there is one every
@@ -49,15 +49,15 @@ def finetune(
     data = task_data(task, data_dir=data_dir, download=download)
     set_seed(seed)
     tokenizer = load_tokenizer(model, download=download)
-    classifier = load_pretrained(model, data.task, download=download)
-    max_length = min(max_length, classifier.config.max_position_embeddings)
+    tuned = load_pretrained(model, data.task, download=download)
+    max_length = min(max_length or default_length(data.task), tuned.config.max_position_embeddings)
     train = encode(data.split("train"), data.task, tokenizer, max_length)
     stage = Stage(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, warmup=0.06)
     run = {"model": str(model), "task": data.task.name, "seed": seed, "max_length": max_length}
     settings = run | {"stage": stage.model_dump(), "data": digest(train)}
     with work_directory(output, work_dir, settings, resume=resume, overwrite=overwrite) as work:
         summary = run_stage(
-            classifier,
+            tuned,
             stage,
             train,
             tokenizer,
@@ -69,6 +69,6 @@ def finetune(
             checkpoint_seconds=checkpoint_seconds,
         )
         with new_directory(output, replace=overwrite) as partial, disk_errors(output), quiet():
-            classifier.save_pretrained(partial)
+            tuned.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-    return run | {"rows": len(train), "output": str(output)} | summary
+    return run | {"rows": len(data.split("train")), "output": str(output)} | summary

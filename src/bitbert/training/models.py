@@ -11,7 +11,9 @@ from typing import Any
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    BertForQuestionAnswering,
     BertForSequenceClassification,
+    BertForTokenClassification,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,6 +24,14 @@ from bitbert.layers import attention
 from bitbert.prepare import ARCHITECTURES, check_supported
 from bitbert.training.quiet import quiet
 from bitbert.training.tasks import Task
+
+# Kind of task -> transformers' model with a head for it, and what an error calls that head.
+_HEADS = {
+    "classification": (BertForSequenceClassification, "classification head"),
+    "regression": (BertForSequenceClassification, "classification head"),
+    "answering": (BertForQuestionAnswering, "head for questions"),
+    "tagging": (BertForTokenClassification, "head for words"),
+}
 
 
 def load_tokenizer(model: str | Path, *, download: bool = False) -> PreTrainedTokenizerBase:
@@ -48,38 +58,38 @@ def load_pretrained(model: str | Path, task: Task, *, download: bool = False) ->
     damaged or of an architecture that cannot be quantized.
     """
     _load_config(model, download)
-    names = list(task.label_names) or ["LABEL_0"]
-    return _load(
-        model,
-        download,
-        attention="sdpa",
-        num_labels=task.num_labels,
-        problem_type="regression" if task.is_regression else "single_label_classification",
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-        ignore_mismatched_sizes=True,
-    )
+    return _load(model, task, download, attention="sdpa", ignore_mismatched_sizes=True, **_head_config(task))
+
+
+def _head_config(task: Task) -> dict[str, Any]:
+    names = list(task.label_names) or [f"LABEL_{i}" for i in range(task.num_labels)]
+    problems = {"classification": "single_label_classification", "regression": "regression"}
+    return {
+        "num_labels": task.num_labels,
+        "problem_type": problems.get(task.kind),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
 
 
 def load_finetuned(model: str | Path, task: Task, *, download: bool = False, scores: bool = False) -> PreTrainedModel:
-    """A fine-tuned classifier or regressor that fits `task`; with `scores`, a teacher whose attention hands them out.
+    """A fine-tuned model that fits `task`; with `scores`, a teacher whose attention hands them out.
 
-    Raises `ModelError` as `load_pretrained`, and for a checkpoint without a head or with one of another size.
+    Raises `ModelError` as `load_pretrained`, and for a checkpoint without a head for the task, or with another size.
     """
     config = _load_config(model, download)
     architecture = (config.architectures or ["none"])[0]
-    if architecture != "BertForSequenceClassification":
-        raise ModelError(
-            f"{model} is a {architecture}, which has no classification head: fine-tune it first (bitbert finetune)"
-        )
+    expected, head = _HEADS[task.kind]
+    if architecture != expected.__name__:
+        raise ModelError(f"{model} is a {architecture}, which has no {head}: fine-tune it first (bitbert finetune)")
     if config.num_labels != task.num_labels:
         raise ModelError(f"{model} has {config.num_labels} outputs, but {task.name} needs {task.num_labels}")
-    return _load(model, download, attention=attention.NAME if scores else "sdpa")
+    return _load(model, task, download, attention=attention.NAME if scores else "sdpa")
 
 
-def _load(model: str | Path, download: bool, *, attention: str, **options: Any) -> PreTrainedModel:
+def _load(model: str | Path, task: Task, download: bool, *, attention: str, **options: Any) -> PreTrainedModel:
     with quiet(), _as_model_error(model, "cannot be loaded"):
-        loaded = BertForSequenceClassification.from_pretrained(
+        loaded = _HEADS[task.kind][0].from_pretrained(
             str(model), attn_implementation=attention, local_files_only=not download, **options
         )
     check_supported(loaded)

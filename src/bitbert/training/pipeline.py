@@ -22,14 +22,12 @@ from bitbert.report.card import model_card
 from bitbert.spec import parse_bits
 from bitbert.training.calibrate import calibrate
 from bitbert.training.data import TaskData, task_data
-from bitbert.training.encode import digest, encode, some_batches
+from bitbert.training.encode import default_length, digest, encode, some_batches
 from bitbert.training.evaluate import Run, agreement, evaluate, packed_run, score, torch_run
 from bitbert.training.models import load_finetuned, load_tokenizer
 from bitbert.training.stages import run_stage
 from bitbert.training.tasks import Task
 from bitbert.training.work import work_directory
-
-MAX_LENGTH = 128
 
 
 def quantize(
@@ -41,7 +39,7 @@ def quantize(
     recipe: str | Path | None = None,
     settings: Sequence[str] = (),
     seed: int = 42,
-    max_length: int = MAX_LENGTH,
+    max_length: int | None = None,
     data_dir: Path | None = None,
     download: bool = False,
     work_dir: Path | None = None,
@@ -53,9 +51,10 @@ def quantize(
 ) -> dict[str, Any]:
     """Train `model` at width `bits` on the task's train split and write the packed result to `output`.
 
-    `model` is a fine-tuned classifier or regressor: a local directory, or a hub name with `download`. `recipe` is the
+    `model` is a fine-tuned model for the task: a local directory, or a hub name with `download`. `recipe` is the
     method (by name or YAML file; default: by the width) and `settings` change its fields, such as `"epochs=1"`; `bits`
-    (wXaY) defaults to the recipe's own width, without a recipe to w8a8. Scores on the held-out splits come from the
+    (wXaY) defaults to the recipe's own width, without a recipe to w8a8. Texts are cut at `max_length` tokens (default:
+    128), contexts are read in windows of so many (default: 384). Scores on the held-out splits come from the
     engine that will serve the model. Returns the report that is also written as `report.json`.
 
     A run that was killed goes on from its last checkpoint with `resume`, to the same weights; there is one every
@@ -76,7 +75,7 @@ def quantize(
     chosen.check_overrides(spec, student.config.num_hidden_layers)
     prepare(student, spec)
     teacher = load_finetuned(model, data.task, download=download, scores=True)
-    max_length = min(max_length, student.config.max_position_embeddings)
+    max_length = min(max_length or default_length(data.task), student.config.max_position_embeddings)
     train = encode(data.split("train"), data.task, tokenizer, max_length)
     run = {"model": str(model), "task": data.task.name, "bits": bits, "seed": seed, "max_length": max_length}
     same = run | {"recipe": chosen.model_dump(), "data": digest(train)}
@@ -93,7 +92,7 @@ def quantize(
         files = _tokenizer_files(tokenizer, work / "tokenizer")
         write(packed, work / "packed", files=files, overwrite=True)
         report = run | {
-            "rows": len(train),
+            "rows": len(data.split("train")),
             "recipe": chosen.name,
             "calibration": chosen.calibration.model_dump(),
             "stages": stages,
@@ -146,11 +145,10 @@ def _measure(
     data: TaskData,
 ) -> dict[str, Any]:
     """Per held-out split: scores through the engine; as `trained`, of the fake-quantized model in float32, with the
-    percentage of texts that both give the same label; as `float32`, of the model that it came from.
+    percentage of texts that both give the same label or answer; as `float32`, of the model that it came from.
     """
-    engine = packed_run(bitbert.load(packed))
-    positions = student.config.max_position_embeddings
-    trained = torch_run(student, tokenizer, data.task, max_length=positions)
+    engine = packed_run(bitbert.load(packed), data.task)
+    trained = torch_run(student, tokenizer, data.task)
     held_out = [name for name in data.splits if name != "train"]
     float32 = evaluate(teacher, data, held_out)
     return {
@@ -160,9 +158,9 @@ def _measure(
 
 
 def _beside_trained(engine: Run, trained: Run, split: Dataset, task: Task) -> dict[str, Any]:
-    scores, logits = score(engine, split, task)
-    trained_scores, trained_logits = score(trained, split, task)
-    same = {} if task.is_regression else {"agreement": agreement(logits, trained_logits)}
+    scores, said = score(engine, split, task)
+    trained_scores, trained_said = score(trained, split, task)
+    same = {} if task.is_regression else {"agreement": agreement(said, trained_said)}
     return scores | {"trained": trained_scores | same}
 
 

@@ -1,7 +1,8 @@
 """Tasks: which columns hold text and label, what the labels are called, and how answers are scored.
 
-A `Task` is a description; it holds no data (`data.py` reads it) and no model. GLUE's tasks stand in `GLUE` under the
-names that the hub gives them, and are scored as in Wang et al., "GLUE" (2019), section 3.
+A `Task` is a description; it holds no data (`data.py` reads it) and no model. `TASKS` has those with a name: GLUE's,
+scored as in Wang et al., "GLUE" (2019), section 3, SQuAD v1.1 (questions about a context, Rajpurkar et al. 2016) and
+WNUT-17 (words with entity tags, Derczynski et al. 2017).
 
 >>> GLUE["cola"].compute([[2.0, 1.0], [0.0, 3.0], [1.0, 4.0]], [0, 1, 1])
 {'mcc': 100.0}
@@ -9,30 +10,34 @@ names that the hub gives them, and are scored as in Wang et al., "GLUE" (2019), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from seqeval import metrics as entities
 from sklearn import metrics
 
 from bitbert.errors import DataError
+from bitbert.training.answer_scores import answer_scores
 
+Kind = Literal["classification", "regression", "answering", "tagging"]
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of a text, or of a pair of texts.
+    """What is asked of a text, of a pair of texts, of a question with its context, or of a list of words.
 
     `text_columns` are one or two column names of the source. `label_names` are in order of their ids, empty for a
-    regression. `metrics` are names from `METRICS`; where there are two, their mean is the main one, as GLUE scores it.
+    regression or for questions. `metrics` of texts are names from `METRICS`; where there are two, their mean is the
+    main one, as GLUE scores it. Questions have `f1` and `exact_match`, words `f1` of their entities, and f1 is main.
     """
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: Kind
     text_columns: tuple[str, ...]
     label_column: str = "label"
     label_names: tuple[str, ...] = ()
@@ -45,19 +50,26 @@ class Task:
 
     @property
     def num_labels(self) -> int:
-        """Outputs that a head for this task has."""
-        return 1 if self.is_regression else len(self.label_names)
+        """Outputs that a head for this task has; for questions those are start and end."""
+        return {"regression": 1, "answering": 2}.get(self.kind, len(self.label_names))
 
     @property
     def main_metric(self) -> str:
         """Key of `compute`'s result that stands for the task in tables and in the choice of a model."""
+        if self.kind in ("answering", "tagging"):
+            return "f1"
         return self.metrics[0] if len(self.metrics) == 1 else "mean"
 
-    def compute(self, outputs: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
+    def compute(self, outputs: Any, labels: Any) -> dict[str, float]:
         """Scores in points (0 to 100, correlations -100 to 100).
 
-        `outputs` are logits (N, labels) or class ids (N,); for a regression (N, 1) or (N,). `labels` (N,).
+        `outputs` are logits (N, labels) or class ids (N,); for a regression (N, 1) or (N,). `labels` (N,). Questions:
+        N texts, and for each the list of answers that are right. Words: N lists of label names on both sides.
         """
+        if self.kind == "answering":
+            return answer_scores(outputs, labels)
+        if self.kind == "tagging":
+            return _entity_scores(outputs, labels)
         predicted, expected = np.asarray(outputs), np.asarray(labels)
         if predicted.ndim == 2:
             predicted = predicted[:, 0] if self.is_regression else predicted.argmax(axis=1)
@@ -74,6 +86,16 @@ def _correlation(of: Callable[[Values, Values], tuple[float, float]], predicted:
     if not np.isfinite(predicted).all() or np.ptp(predicted) == 0 or np.ptp(expected) == 0:
         return 0.0
     return float(of(predicted, expected)[0])
+
+
+def _entity_scores(predicted: Sequence[Sequence[str]], expected: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Precision, recall and F1 of whole entities, as CoNLL counts them: kind, first and last word must be right."""
+    found = {
+        "f1": entities.f1_score(expected, predicted, zero_division=0),
+        "precision": entities.precision_score(expected, predicted, zero_division=0),
+        "recall": entities.recall_score(expected, predicted, zero_division=0),
+    }
+    return {name: 100.0 * float(value) for name, value in found.items()}
 
 
 METRICS: dict[str, Callable[[Values, Values], float]] = {
@@ -119,8 +141,22 @@ GLUE: dict[str, Task] = {
 }
 
 
-def glue_task(name: str) -> Task:
-    """The GLUE task of this name; raises `DataError` with the names that there are."""
-    if name not in GLUE:
-        raise DataError(f"there is no task {name!r}: use one of {', '.join(GLUE)}, or give your own --train-file")
-    return GLUE[name]
+_WNUT_KINDS = ("corporation", "creative-work", "group", "location", "person", "product")
+
+TASKS: dict[str, Task] = GLUE | {
+    "squad": Task("squad", "answering", ("question", "context"), "answers"),
+    "wnut17": Task(
+        "wnut17",
+        "tagging",
+        ("tokens",),
+        "ner_tags",
+        label_names=("O", *(f"{mark}-{kind}" for kind in _WNUT_KINDS for mark in "BI")),
+    ),
+}
+
+
+def find_task(name: str) -> Task:
+    """The task of this name; raises `DataError` with the names that there are."""
+    if name not in TASKS:
+        raise DataError(f"there is no task {name!r}: use one of {', '.join(TASKS)}, or give your own --train-file")
+    return TASKS[name]

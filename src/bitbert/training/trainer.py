@@ -16,7 +16,6 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import (
-    DataCollatorWithPadding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -28,8 +27,8 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from bitbert.recipes.schema import Stage
-from bitbert.training.distill import hidden_loss, logits_loss, scores_loss
-from bitbert.training.encode import LengthGroupedSampler
+from bitbert.training.distill import hidden_loss, logits_loss, scores_loss, span_loss
+from bitbert.training.encode import IGNORED, INPUTS, LengthGroupedSampler, collator
 
 
 class QuantTrainer(Trainer):
@@ -47,7 +46,7 @@ class QuantTrainer(Trainer):
     ) -> None:
         """`train_dataset` has the columns of `bitbert.training.encode.encode`."""
         self.stage, self.teacher = stage, teacher
-        super().__init__(model, args, DataCollatorWithPadding(tokenizer), train_dataset, processing_class=tokenizer)
+        super().__init__(model, args, collator(train_dataset, tokenizer), train_dataset, processing_class=tokenizer)
         # The loss is a mean over the batch whatever the number of label items, so Trainer must not rescale it.
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
@@ -111,16 +110,26 @@ class QuantTrainer(Trainer):
     def _distillation(self, student: Any, inputs: dict[str, Tensor], wanted: dict[str, bool]) -> Tensor:
         assert self.teacher is not None
         with torch.no_grad(), self.accelerator.autocast():
-            teacher = self.teacher(**{name: x for name, x in inputs.items() if name != "labels"}, **wanted)
+            teacher = self.teacher(**{name: inputs[name] for name in INPUTS}, **wanted)
         losses, mask = self.stage.losses, inputs["attention_mask"]
         terms = []
         if losses.logits:
-            terms.append(losses.logits * logits_loss(student.logits.float(), teacher.logits.float()))
+            terms.append(losses.logits * _outputs_loss(student, teacher, inputs))
         if losses.scores:
             terms.append(losses.scores * scores_loss(student.attentions, teacher.attentions, mask))
         if losses.hidden:
             terms.append(losses.hidden * hidden_loss(student.hidden_states, teacher.hidden_states, mask))
         return torch.stack(terms).sum()
+
+
+def _outputs_loss(student: Any, teacher: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """The loss on what the head gives: for a text, for start and end of an answer, or for each labelled token."""
+    if "start_positions" in inputs:
+        pairs = ((student.start_logits, teacher.start_logits), (student.end_logits, teacher.end_logits))
+        return torch.stack([span_loss(s.float(), t.float(), inputs["attention_mask"]) for s, t in pairs]).sum()
+    ours, theirs = student.logits.float(), teacher.logits.float()
+    labelled = inputs["labels"] != IGNORED
+    return logits_loss(ours[labelled], theirs[labelled]) if ours.dim() == 3 else logits_loss(ours, theirs)
 
 
 def _group(name: str, decayed: set[str]) -> str:
