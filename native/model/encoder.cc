@@ -113,9 +113,8 @@ WorkspaceShape Encoder::shape(const Batch& batch, int threads) const {
   s.intermediate = c.intermediate_size;
   s.head_dim = c.head_dim();
   for (const EncoderLayer& layer : weights_.layers) {
-    for (const Linear* linear : {&layer.query, &layer.attention_output, &layer.output}) {
-      s.gemm_scratch = std::max(s.gemm_scratch, linear->scratch_bytes());
-    }
+    // No other product is deeper than these two.
+    s.gemm_scratch = std::max({s.gemm_scratch, layer.query.scratch_bytes(), layer.output.scratch_bytes()});
     s.floats_between |= !layer.gelu_input.is_static() || !layer.output_input.is_static();
   }
   return s;

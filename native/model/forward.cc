@@ -47,7 +47,7 @@ class Worker {
     for_each_block([&] {
       embed(layers[0]);
       sync();
-      trace_hidden("embeddings");
+      if (pass_.trace) trace_hidden("embeddings");
       project(layers[0]);
     });
     for (size_t i = 0; i < layers.size(); ++i) {
@@ -60,7 +60,7 @@ class Worker {
         sync();
         feed_forward(layers[i], next);
         sync();
-        trace_hidden("encoder.layer." + std::to_string(i));
+        if (pass_.trace) trace_hidden("encoder.layer." + std::to_string(i));
         if (next) project(*next);
       });
     }
@@ -304,7 +304,7 @@ class Worker {
   }
 
   void trace_hidden(const std::string& name) {
-    if (pass_.trace) record(*pass_.trace, name + ".hidden", workspace_.hidden, block_.count(), width_, width_);
+    record(*pass_.trace, name + ".hidden", workspace_.hidden, block_.count(), width_, width_);
   }
 
   const Pass& pass_;

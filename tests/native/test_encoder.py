@@ -26,7 +26,7 @@ def arguments(spec=None, config=CONFIG):
     model = random_model(spec, config)
     architecture = Architecture.from_config(config)
     return (
-        {name: getattr(architecture, name) for name in engine._SIZES},
+        {name: getattr(architecture, name) for name in engine._FIELDS},
         {name: engine._weight(model, name) for name in model.weights},
         {name: engine._activation(model, name) for name in engine._activations(architecture)},
         dict(model.floats),

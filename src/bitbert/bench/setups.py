@@ -10,22 +10,13 @@ from typing import Any
 
 from bitbert.bench.contenders import CONTENDERS, ENGINE, PEERS, Setup
 from bitbert.checkpoint import read
+from bitbert.checkpoint.architecture import SIZES
 from bitbert.errors import ModelError
-
-_SIZES = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "vocab_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
 
 
 def sizes(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides how long a model of this config takes."""
-    return {name: config.get(name) for name in _SIZES}
+    return {name: config.get(name) for name in SIZES}
 
 
 def packed(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbert.errors import DataError
+from bitbert.runtime.model import longest_first
 
 Ids = NDArray[np.int32]
 Shape = tuple[int, int]
@@ -104,6 +105,6 @@ def random_workload(shape: Shape, vocab_size: int, seed: int = 0) -> Workload:
 
 def text_workload(name: str, ids: Sequence[Ids], types: Sequence[Ids], batch_size: int = BATCH_SIZE) -> Workload:
     """Tokenized texts in batches of similar length, the longest first: as `bitbert.Model` runs them."""
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)
+    order = longest_first(ids)
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return Workload(name, "texts", [Batch([ids[i] for i in part], [types[i] for i in part]) for part in parts])

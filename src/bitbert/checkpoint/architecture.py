@@ -32,6 +32,7 @@ _LIMITS = {
     "max_position_embeddings": 65536,
     "type_vocab_size": 65536,
 }
+SIZES = tuple(_LIMITS)
 _MAX_LABELS = 65536
 
 # What stays float in each layer at the width of the residual stream.

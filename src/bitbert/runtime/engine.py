@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bitbert import _native
 from bitbert.checkpoint import Architecture, PackedModel
+from bitbert.checkpoint.architecture import SIZES
 from bitbert.errors import InstructionSetError
 from bitbert.spec import activation_names
 
@@ -18,20 +19,7 @@ Ids = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 OUTPUTS = ("hidden", "pooled", "mean", "logits")
-_SIZES = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "vocab_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "layer_norm_eps",
-    "hidden_act",
-    "pooler",
-    "head",
-    "num_labels",
-)
+_FIELDS = (*SIZES, "layer_norm_eps", "hidden_act", "pooler", "head", "num_labels")
 
 
 def choose_isa(isa: str | None = None) -> str:
@@ -63,7 +51,7 @@ class Engine:
         """Lay out `model`; raises `InstructionSetError` if `isa` (or `BITBERT_ISA`) cannot run here."""
         self.architecture = Architecture.from_config(model.config)
         self._encoder = _native.Encoder(
-            {name: getattr(self.architecture, name) for name in _SIZES},
+            {name: getattr(self.architecture, name) for name in _FIELDS},
             {name: _weight(model, name) for name in model.weights},
             {name: _activation(model, name) for name in _activations(self.architecture)},
             dict(model.floats),

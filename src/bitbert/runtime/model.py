@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -155,15 +155,11 @@ class Model:
         """One row a text, in order; run in batches of similar length, which keeps all threads busy to the end."""
         _check_batch_size(batch_size)
         ids, types = self.tokenizer.encode(texts)
-        order = longest_first(ids)
         architecture = self.engine.architecture
         width = architecture.num_labels if output == "logits" else architecture.hidden_size
         rows = np.empty((len(ids), width), np.float32)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            batch_ids, batch_types = [ids[i] for i in batch], [types[i] for i in batch]
-            out = self.engine.forward(batch_ids, batch_types, output=output, threads=self.threads)
-            rows[batch] = _first_tokens(out, batch_ids) if output == "hidden" else out
+        for batch, batch_ids, out in self._batches(ids, types, output, batch_size):
+            rows[batch] = first_tokens(out, batch_ids) if output == "hidden" else out
         return rows
 
     def _token_logits(self, batch_size: int) -> Forward:
@@ -171,17 +167,24 @@ class Model:
         _check_batch_size(batch_size)
 
         def forward(ids: Sequence[Ids], types: Sequence[Ids]) -> list[Floats]:
-            order, rows = longest_first(ids), [np.empty((0, len(self.labels)), np.float32)] * len(ids)
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
-                batch_ids = [ids[i] for i in batch]
-                out = self.engine.forward(batch_ids, [types[i] for i in batch], threads=self.threads)
+            rows = [np.empty((0, len(self.labels)), np.float32)] * len(ids)
+            for batch, batch_ids, out in self._batches(ids, types, "logits", batch_size):
                 ends = np.cumsum([len(x) for x in batch_ids])
                 for i, row in zip(batch, np.split(out, ends[:-1]), strict=True):
                     rows[i] = row
             return rows
 
         return forward
+
+    def _batches(
+        self, ids: Sequence[Ids], types: Sequence[Ids], output: str, batch_size: int
+    ) -> Iterator[tuple[list[int], list[Ids], Floats]]:
+        """Which sequences are in each batch, their token ids, and what the engine gives for them."""
+        order = longest_first(ids)
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            batch_ids, batch_types = [ids[i] for i in batch], [types[i] for i in batch]
+            yield batch, batch_ids, self.engine.forward(batch_ids, batch_types, output=output, threads=self.threads)
 
     def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
         scores = dict(zip(self.labels, probabilities.tolist(), strict=True))
@@ -199,7 +202,7 @@ def _check_batch_size(batch_size: int) -> None:
         raise ModelError(f"batch_size must be 1 or more, not {batch_size}")
 
 
-def _first_tokens(hidden: Floats, ids: list[Ids]) -> Floats:
+def first_tokens(hidden: Floats, ids: Sequence[Ids]) -> Floats:
     """(all tokens, H) -> (texts, H)."""
     return np.take(hidden, np.cumsum([0, *map(len, ids[:-1])]), axis=0)
 

@@ -23,19 +23,11 @@ _WORD = re.compile(r"[@#]?\w+(?:[^\w\s]+\w+)*|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class Word:
-    """A word, its label and the label's probability; it stands at `start` to `end`, in characters of the text."""
+class Span:
+    """A word, or the words of one entity: the text from `start` to `end` (characters), its label and its probability.
 
-    text: str
-    label: str
-    score: float
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Entity:
-    """Words that name one thing of kind `label`: the text from `start` to `end`. `score` is the mean of the words'."""
+    An entity's label is its kind, and its `score` the mean of its words'.
+    """
 
     text: str
     label: str
@@ -48,8 +40,8 @@ class Entity:
 class Tagged:
     """Every word with its label, and the entities among them."""
 
-    words: list[Word]
-    entities: list[Entity]
+    words: list[Span]
+    entities: list[Span]
 
 
 def tags(inputs: Iterable[Any], labels: Sequence[str], windows: Windows, forward: Forward) -> list[Tagged]:
@@ -105,18 +97,18 @@ def _tagged(text: str, places: Sequence[tuple[int, int]], labels: Sequence[str],
     return Tagged(words, found)
 
 
-def _word(text: str, place: tuple[int, int], labels: Sequence[str], logits: NDArray[np.float64]) -> Word:
+def _word(text: str, place: tuple[int, int], labels: Sequence[str], logits: NDArray[np.float64]) -> Span:
     """A word of which the tokenizer keeps nothing, such as a control character, is outside for certain."""
     start, end = place
     if np.isnan(logits).any():
-        return Word(text[start:end], OUTSIDE, 1.0, start, end)
+        return Span(text[start:end], OUTSIDE, 1.0, start, end)
     best = int(logits.argmax())
-    return Word(text[start:end], labels[best], float(1.0 / np.exp(logits - logits[best]).sum()), start, end)
+    return Span(text[start:end], labels[best], float(1.0 / np.exp(logits - logits[best]).sum()), start, end)
 
 
-def _entity(text: str, kind: str, words: Sequence[Word]) -> Entity:
+def _entity(text: str, kind: str, words: Sequence[Span]) -> Span:
     start, end = words[0].start, words[-1].end
-    return Entity(text[start:end], kind, sum(word.score for word in words) / len(words), start, end)
+    return Span(text[start:end], kind, sum(word.score for word in words) / len(words), start, end)
 
 
 def _checked(i: int, value: Any) -> tuple[str, list[tuple[int, int]]]:

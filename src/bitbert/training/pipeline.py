@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 import bitbert
+from bitbert import machine as common
 from bitbert.checkpoint.write import check_target, write
 from bitbert.freeze import freeze
 from bitbert.prepare import prepare
@@ -177,14 +176,5 @@ def _tokenizer_files(tokenizer: PreTrainedTokenizerBase, directory: Path) -> dic
 
 
 def machine() -> dict[str, Any]:
-    """What a figure was measured on."""
-    from bitbert import _native
-
-    names = ("bitbert", "torch", "transformers", "numpy", "tokenizers")
-    return {
-        "cpu": _native.cpu_name(),
-        "isa": _native.active_isa(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": {name: metadata.version(name) if name != "bitbert" else bitbert.__version__ for name in names},
-    }
+    """What a figure was measured on, and torch's number of threads."""
+    return common.machine(("torch", "transformers", "numpy", "tokenizers")) | {"threads": torch.get_num_threads()}

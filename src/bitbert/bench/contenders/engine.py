@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from bitbert.bench.contenders import Floats, Setup
 from bitbert.bench.workload import Batch
 from bitbert.checkpoint import read
 from bitbert.errors import CheckpointError
 from bitbert.runtime.engine import Engine
+from bitbert.runtime.model import first_tokens
 
 
 class PackedEngine:
@@ -38,5 +37,4 @@ class PackedEngine:
         """(B, H)."""
         if self._output == "pooled":
             return self.run(index)
-        starts = np.cumsum([0, *map(len, self._batches[index].ids[:-1])])
-        return np.take(self.run(index), starts, axis=0)
+        return first_tokens(self.run(index), self._batches[index].ids)
