@@ -23,7 +23,7 @@ from bitbert.quantizers import (
     make_activation,
     make_weight,
 )
-from bitbert.spec import QuantSpec, row_groups, tensor_kind
+from bitbert.spec import QuantSpec, WeightSpec, row_groups, tensor_kind, weight_names
 
 ARCHITECTURES = (
     "BertModel",
@@ -72,6 +72,14 @@ def prepare(model: PreTrainedModel, spec: QuantSpec) -> PreTrainedModel:
     for weight, quantizer in quantized_weights(encoder).values():
         quantizer.initialize(weight.detach())
     return model
+
+
+def check_fits(model: PreTrainedModel, spec: QuantSpec) -> None:
+    """Raise `SpecError`, as `prepare` would, unless every `group_bits` has an entry for each row group."""
+    encoder, config = base_model(model), model.config
+    for name in weight_names(config.num_hidden_layers, getattr(encoder, "pooler", None) is not None):
+        in_heads = config.hidden_size // config.num_attention_heads if ".attention.self." in name else None
+        _row_groups(spec.weight(name), name, len(encoder.get_parameter(name)), in_heads)
 
 
 def quantized_weights(encoder: nn.Module) -> dict[str, tuple[Tensor, WeightQuantizer]]:
@@ -143,10 +151,15 @@ def _swap_embedding(encoder: nn.Module, name: str, spec: QuantSpec) -> None:
 
 
 def _weight(spec: QuantSpec, name: str, rows: int, head_dim: int | None) -> WeightQuantizer | FloatWeight:
-    weight_spec, groups = spec.weight(name), row_groups(rows, head_dim)
-    if weight_spec.group_bits is not None and len(weight_spec.group_bits) != len(groups):
-        raise SpecError(f"{name}: group_bits has {len(weight_spec.group_bits)} entries, expected {len(groups)}")
-    return make_weight(weight_spec, groups, spec.leftovers)
+    weight_spec = spec.weight(name)
+    return make_weight(weight_spec, _row_groups(weight_spec, name, rows, head_dim), spec.leftovers)
+
+
+def _row_groups(spec: WeightSpec, name: str, rows: int, head_dim: int | None) -> list[tuple[int, int]]:
+    groups = row_groups(rows, head_dim)
+    if spec.group_bits is not None and len(spec.group_bits) != len(groups):
+        raise SpecError(f"{name}: group_bits has {len(spec.group_bits)} entries, expected {len(groups)}")
+    return groups
 
 
 def _activation(spec: QuantSpec, name: str) -> ActivationQuantizer | FloatActivation:

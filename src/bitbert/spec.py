@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from bitbert.errors import SpecError
@@ -33,13 +35,14 @@ PACKINGS = ("bits", "base3")
 SCALE_KINDS = ("static", "per_token")
 LEFTOVER_DTYPES = ("float16", "float32")
 
-WEIGHT_METHODS = ("minmax", "learned_range", "lsq", "ternary", "binary")
-ACTIVATION_METHODS = ("minmax", "learned_range", "lsq")
+WEIGHT_METHODS = ("minmax", "learned_range", "lsq", "mse_gradient", "ternary", "binary")
+ACTIVATION_METHODS = ("minmax", "learned_range", "lsq", "mse_gradient")
 
 # Methods that give a code to fewer widths than the grids have; 0 (pruned) goes with every method.
 _METHOD_BITS = {"ternary": 2, "binary": 1}
 
 MAX_BITS = 8
+FLOAT_BITS = 32  # what the shorthand calls a tensor that stays float
 GROUP_ROWS = 16  # rows in a row group: the width of one engine tile
 
 # Attention multiplies integers whose scale must be known before the sum, so these take a static scale only; the byte
@@ -263,8 +266,8 @@ class QuantSpec:
     @classmethod
     def uniform(
         cls,
-        weight_bits: int,
-        activation_bits: int,
+        weight_bits: int | None,
+        activation_bits: int | None,
         *,
         weights: Mapping[str, Mapping[str, Any]] | None = None,
         activations: Mapping[str, Mapping[str, Any]] | None = None,
@@ -351,21 +354,39 @@ class QuantSpec:
 _Tensor = TypeVar("_Tensor", WeightSpec, ActivationSpec)
 
 
-def parse_bits(text: str) -> tuple[int, int]:
-    """Weight and activation width from the usual shorthand.
+def parse_bits(text: str) -> tuple[int | None, int | None]:
+    """Weight and activation width from the usual shorthand; None for 32, which means float.
 
-    >>> parse_bits("w4a8")
-    (4, 8)
+    >>> parse_bits("w4a8"), parse_bits("w2a32")
+    ((4, 8), (2, None))
     """
     match = re.fullmatch(r"w(\d{1,2})a(\d{1,2})", text)
     if not match:
         raise SpecError(f"{text!r} is not a width: expected wXaY such as w8a8, w4a8 or w2a8")
-    weight_bits, activation_bits = int(match.group(1)), int(match.group(2))
-    if not 0 < weight_bits <= MAX_BITS:
-        raise SpecError(f"{text}: {weight_bits}-bit weights are not supported, expected 1 to {MAX_BITS}")
-    if not 0 < activation_bits <= MAX_BITS:
-        raise SpecError(f"{text}: {activation_bits}-bit activations are not supported, expected 1 to {MAX_BITS}")
-    return weight_bits, activation_bits
+    return _width(text, "weights", match.group(1)), _width(text, "activations", match.group(2))
+
+
+def _width(text: str, what: str, digits: str) -> int | None:
+    bits = int(digits)
+    if bits == FLOAT_BITS:
+        return None
+    if not 0 < bits <= MAX_BITS:
+        raise SpecError(f"{text}: {bits}-bit {what} are not supported, expected 1 to {MAX_BITS}, or 32 for float")
+    return bits
+
+
+def read_spec(file: Path) -> QuantSpec:
+    """The spec in a JSON file; raises `SpecError` for one that cannot be read or means nothing."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"spec {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SpecError(f"spec {file} is not JSON: {error}") from None
+    try:
+        return QuantSpec.from_json(data)
+    except SpecError as error:
+        raise SpecError(f"spec {file}: {error}") from None
 
 
 def row_groups(rows: int, head_dim: int | None = None) -> list[tuple[int, int]]:

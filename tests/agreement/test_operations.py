@@ -36,6 +36,7 @@ SPECS = {
     "w2a8-ternary-rows": QuantSpec.uniform(2, 8, weights={"all": {"method": "ternary", "granularity": "row"}}),
     "w2a8-mid-rise": QuantSpec.uniform(2, 8, weights={"all": {"grid": "mid_rise", "granularity": "row_group"}}),
     "w1a8-binary": QuantSpec.uniform(1, 8, weights={"all": {"method": "binary", "granularity": "row"}}),
+    "w4a4-mse-gradient": QuantSpec.uniform(4, 4, **learned("mse_gradient", ASYMMETRIC)),
     "w1a1": QuantSpec.uniform(1, 1, **learned("lsq")),
     "w4a4-per-token": QuantSpec.uniform(4, 4, activations=PER_TOKEN),
     "w4a8-per-token-asymmetric": QuantSpec.uniform(4, 8, activations=PER_TOKEN_ASYMMETRIC, leftovers="float32"),

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from bitbert.quantizers import make_weight
 from bitbert.spec import WeightSpec, code_range, row_groups
 
+METHODS = ("minmax", "learned_range", "lsq", "mse_gradient")
 # (method, bits, grid); 1 bit is mid-rise and 3 bits or more are mid-tread whatever the grid says.
 KINDS = [
-    *((method, bits, "mid_tread") for method in ("minmax", "learned_range", "lsq") for bits in range(1, 9)),
-    *((method, 2, "mid_rise") for method in ("minmax", "learned_range", "lsq")),
+    *((method, bits, "mid_tread") for method in METHODS for bits in range(1, 9)),
+    *((method, 2, "mid_rise") for method in METHODS),
     ("ternary", 2, "mid_tread"),
     ("binary", 1, "mid_tread"),
 ]

@@ -146,8 +146,9 @@ def test_gathered_rows_of_mixed_widths():
             assert torch.equal(rows.codes * rows.scale, (whole.codes * whole.scale)[ids])
 
 
-@every_kind
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind[0] != "mse_gradient"])
 def test_gathered_rows_get_the_gradient_of_the_whole(kind):
+    """All methods but the one whose scale learns from every element, whatever its gradient."""
     torch.manual_seed(2)
     table, ids, grad = torch.randn(20, 6), torch.tensor([1, 5, 5]), torch.randn(3, 6)
     quantizer = quantizer_of(table, spec_of(kind))

@@ -5,6 +5,7 @@ import yaml
 
 from bitbert.errors import RecipeError, SpecError
 from bitbert.recipes.schema import Losses, Recipe, Stage, load_recipe, names
+from bitbert.spec import weight_names
 
 ARCHITECTURES = (2, True), (12, False)
 
@@ -29,8 +30,8 @@ def test_every_packaged_recipe_gives_a_spec_that_can_be_packed(name, bits):
         spec.check_packable(layers, pooler)
 
 
-def test_the_two_papers_are_there():
-    assert names() == ["kdlsq", "q8bert"]
+def test_the_papers_are_there():
+    assert names() == ["kdlsq", "mkq", "q8bert", "q8bert-dynamic", "two-stage", "two-stage-binary"]
     assert load_recipe("q8bert").spec().weights["linear"].bits == 8
     assert load_recipe("kdlsq").spec("w2a8").weights["word_embedding"].bits == 2
 
@@ -71,7 +72,51 @@ def test_overrides_reach_the_spec():
 
 def test_a_teacher_is_needed_for_distillation_only():
     assert not Losses().needs_teacher
-    assert all(Losses(**{term: 1.0}).needs_teacher for term in ("logits", "scores", "hidden"))
+    assert all(Losses(**{term: 1.0}).needs_teacher for term in Losses.model_fields if term != "labels")
+
+
+def test_scores_are_kept_for_what_compares_them_only():
+    assert [term for term in Losses.model_fields if Losses(**{term: 1.0}).needs_scores] == [
+        *("scores", "attention", "last_attention")
+    ]
+
+
+# ---- widths ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_width_brings_its_fields_and_a_kind_goes_before_it():
+    recipe = load_recipe(
+        "kdlsq", ["widths={w1: {method: binary}, w2: {method: ternary, granularity: row}, a4: {symmetric: false}}"]
+    )
+    assert recipe.spec("w1a8").weights["linear"].method == "binary"
+    ternary = recipe.spec("w2a8").weights
+    assert {w.method for w in ternary.values()} == {"ternary"}
+    assert ternary["linear"].granularity == "row"
+    assert recipe.spec("w4a8").weights["linear"].granularity == "tensor"
+    own = load_recipe("kdlsq", ["widths={w2: {granularity: row}}", "weights.pooler={granularity: tensor, bits: 2}"])
+    assert own.spec("w4a8").weights["pooler"].granularity == "tensor"
+    assert own.spec("w4a8").weights["linear"].bits == 4
+
+
+def test_the_last_layers_have_a_width_of_their_own():
+    recipe = load_recipe("kdlsq", ["last_layers={share: 0.5, bits: w4a4}", "overrides=[{tensors: '*.5.*', bits: 3}]"])
+    spec = recipe.spec("w8a8", 6)
+    for layer, weight, activation in ((0, 8, 8), (2, 8, 8), (3, 4, 4), (4, 4, 4), (5, 3, 3)):
+        name = f"encoder.layer.{layer}.output.dense"
+        assert (spec.weight(f"{name}.weight").bits, spec.activation(f"{name}.input").bits) == (weight, activation)
+    assert spec.activation("encoder.layer.3.intermediate.intermediate_act_fn.input").bits == 8  # as its kind says
+    assert spec.weight("pooler.dense.weight").bits == spec.weight("embeddings.word_embeddings.weight").bits == 8
+    assert {spec.weight(n).bits for n in weight_names(2, True)} == {8}
+
+
+def test_a_stage_may_be_float_in_part(written):
+    path = written(stages=[{"bits": "w4a32"}, {"bits": "w32a8"}, {}])
+    recipe = load_recipe(path)
+    weights_only, activations_only, final = (recipe.spec_of(stage, "w2a8", 2) for stage in recipe.stages)
+    assert {w.bits for w in weights_only.weights.values()} == {4}
+    assert {a.bits for a in weights_only.activations.values()} == {None}
+    assert {w.bits for w in activations_only.weights.values()} == {None}
+    assert final == recipe.spec("w2a8", 2)
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
@@ -82,7 +127,7 @@ def test_a_teacher_is_needed_for_distillation_only():
     [
         ("epochs", "must have the form key=value"),
         ("=3", "must have the form key=value"),
-        ("eppochs=1", "unknown key 'eppochs', expected one of: epochs, "),
+        ("eppochs=1", "unknown key 'eppochs', expected one of: name, "),
         ("losses.hiden=1", "unknown key 'stages.0.losses.hiden'"),
         ("calibration.rows=1", "unknown key 'calibration.rows'"),
         ("epochs=many", "stages.0.epochs: input should be a valid number, not 'many'"),
@@ -92,7 +137,16 @@ def test_a_teacher_is_needed_for_distillation_only():
         ("batch_size=2.5", "stages.0.batch_size: input should be a valid integer, not 2.5"),
         ("dropout=1", "stages.0.dropout: input should be less than 1, not 1"),
         ("calibration.weights=guess", "calibration.weights: input should be 'percentile', 'histogram' or 'mse', not"),
-        ("stages=[]", "stages: "),
+        ("stages.0.start=later", "a stage starts from 'later', which is not an earlier one: model"),
+        ("teacher=w4", "a stage learns from 'w4', which is not an earlier one: model"),
+        ("stages.0.bits=w4a32", "the last one no bits of its own"),
+        ("stages.0.name=model", "stages need different names"),
+        ("copies=2", "augmented copies have no labels: a stage with copies needs losses.labels 0"),
+        ("copies=-1", "stages.0.copies: "),
+        ("last_layers={share: 0, bits: w4a4}", "last_layers.share: "),
+        ("last_layers={bits: w9a4}", "w9a4: 9-bit weights are not supported"),
+        ("widths.w9={}", "widths.w9"),
+        ("widths.w4.method=ternary", "method 'ternary' gives 2-bit weights, not 4-bit ones"),
         ("stages.3.epochs=1", "there is no '3' to set"),
         ("stages.0=1", "stages has no field '0'"),
         ("name.first=x", "name has no field 'first'"),
@@ -146,7 +200,7 @@ def test_a_file_that_is_not_text(tmp_path):
 
 @pytest.mark.parametrize("name", ["gone.yaml", "kdlsqq", "."])
 def test_no_such_recipe(name):
-    with pytest.raises(RecipeError, match=r"no recipe '.*': expected a YAML file or one of: kdlsq, q8bert"):
+    with pytest.raises(RecipeError, match=r"no recipe '.*': expected a YAML file or one of: kdlsq, mkq, q8bert"):
         load_recipe(name)
 
 

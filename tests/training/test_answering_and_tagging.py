@@ -112,7 +112,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_bits(learned, tmp_path, monke
 
 def test_a_task_of_the_wrong_kind_for_the_head(learned, data, classifier, tmp_path, monkeypatch):
     kind, own, tuned, _, packed, _ = learned
-    monkeypatch.setattr(pipeline, "run_stage", None)
+    monkeypatch.setattr(pipeline, "Progression", None)
     with pytest.raises(ModelError, match="which has no classification head: fine-tune it first"):
         bitbert.quantize(tuned, data, tmp_path / "out")
     head = {"answering": "head for questions", "tagging": "head for words"}[kind]

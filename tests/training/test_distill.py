@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from bitbert.training.distill import hidden_loss, logits_loss, scores_loss, span_loss
+from bitbert.training.distill import (
+    attention_loss,
+    hidden_loss,
+    logits_loss,
+    scores_loss,
+    span_loss,
+    value_loss,
+)
 
 LENGTHS = [5, 2, 7]
 MASK = (torch.arange(7)[None] < torch.tensor(LENGTHS)[:, None]).long()
@@ -76,6 +83,50 @@ def test_hidden_states():
         ]
         loss += sum(squares) / len(squares)
     assert hidden_loss(student, teacher, MASK).item() == pytest.approx(loss, rel=1e-5)
+
+
+def divergence(student, teacher):
+    """KL(teacher || student) of two lists of scores, in float64."""
+    ours, theirs = ([math.exp(x) for x in row.double().tolist()] for row in (student, teacher))
+    ours, theirs = [x / sum(ours) for x in ours], [x / sum(theirs) for x in theirs]
+    return sum(t * math.log(t / s) for s, t in zip(ours, theirs, strict=True))
+
+
+def test_attention():
+    student, teacher = layers(2, 2, 7, 7), layers(2, 2, 7, 7, seed=1)
+    loss = 0.0
+    for s, t in zip(student, teacher, strict=True):
+        rows = [
+            divergence(s[b, h, i, :n], t[b, h, i, :n])
+            for b, n in enumerate(LENGTHS)
+            for h in range(2)
+            for i in range(n)
+        ]
+        loss += sum(rows) / len(rows)
+    assert attention_loss(student, teacher, MASK).item() == pytest.approx(loss, rel=1e-5)
+    assert attention_loss(teacher, teacher, MASK) == 0
+
+
+def test_values():
+    """Two heads of 4 features; the relations of a token with the others are scaled by 1 / sqrt(4)."""
+    (student,), (teacher,) = layers(1, 7, 8), layers(1, 7, 8, seed=1)
+    rows = []
+    for b, n in enumerate(LENGTHS):
+        for head in (slice(0, 4), slice(4, 8)):
+            ours, theirs = (x[b, :n, head].double() for x in (student, teacher))
+            rows += [divergence(ours @ ours[i] / 2, theirs @ theirs[i] / 2) for i in range(n)]
+    assert value_loss(student, teacher, 2, MASK).item() == pytest.approx(sum(rows) / len(rows), rel=1e-5)
+
+
+def test_padding_has_no_say_in_attention():
+    student, teacher = layers(1, 2, 7, 7), layers(1, 2, 7, 7, seed=1)
+    keys, queries = (MASK == 0)[:, None, None, :], (MASK == 0)[:, None, :, None]
+    noisy = (student[0] + 1000 * (keys | queries)).requires_grad_()
+    loss = attention_loss([noisy], teacher, MASK)
+    assert torch.equal(loss.detach(), attention_loss(student, teacher, MASK))
+    loss.backward()
+    assert not noisy.grad[(keys | queries).expand_as(noisy)].any()
+    assert noisy.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(("loss", "shape"), [(scores_loss, (2, 7, 7)), (hidden_loss, (7, 4))])

@@ -177,7 +177,7 @@ def write_task(directory, label):
 @pytest.fixture
 def fails(monkeypatch, tmp_path, tuned, data):
     """Calls `quantize`, which must fail before it trains, in one line, and leave nothing behind."""
-    monkeypatch.setattr(pipeline, "run_stage", None)
+    monkeypatch.setattr(pipeline, "Progression", None)
     monkeypatch.chdir(tmp_path)
 
     def fails(kind, **changes):

@@ -24,6 +24,16 @@ def quantize(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field of the recipe: key=value. May be repeated.")
     ] = None,
+    spec: Annotated[
+        Path | None, typer.Option("--spec", help="All widths from a file, as bitbert search writes it; no --bits then.")
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", help="Another fine-tuned model to learn from, as deep or deeper. Default: MODEL."),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, help="Keep so many of MODEL's layers, evenly spaced. Default: all.")
+    ] = None,
     task: options.Task = None,
     data_dir: options.DataDir = None,
     download: options.Download = False,
@@ -66,6 +76,9 @@ def quantize(
             bits=bits,
             recipe=recipe,
             settings=settings or (),
+            spec=spec,
+            teacher=teacher,
+            layers=layers,
             seed=seed,
             max_length=max_length,
             download=download,

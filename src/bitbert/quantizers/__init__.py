@@ -11,6 +11,7 @@ from bitbert.quantizers.binary import BinaryWeight
 from bitbert.quantizers.learned_range import LearnedRangeActivation, LearnedRangeWeight
 from bitbert.quantizers.lsq import LSQActivation, LSQWeight
 from bitbert.quantizers.minmax import MinMaxActivation, MinMaxWeight, TokenMinMaxActivation
+from bitbert.quantizers.mse_gradient import MSEGradientActivation, MSEGradientWeight
 from bitbert.quantizers.ste import Quantized
 from bitbert.quantizers.ternary import TernaryWeight
 from bitbert.spec import ActivationSpec, WeightSpec
@@ -29,6 +30,7 @@ _WEIGHTS: dict[str, type[WeightQuantizer]] = {
     "minmax": MinMaxWeight,
     "learned_range": LearnedRangeWeight,
     "lsq": LSQWeight,
+    "mse_gradient": MSEGradientWeight,
     "ternary": TernaryWeight,
     "binary": BinaryWeight,
 }
@@ -36,6 +38,7 @@ _STATIC_ACTIVATIONS: dict[str, type[ActivationQuantizer]] = {
     "minmax": MinMaxActivation,
     "learned_range": LearnedRangeActivation,
     "lsq": LSQActivation,
+    "mse_gradient": MSEGradientActivation,
 }
 
 

@@ -7,22 +7,35 @@ another, so one recipe serves all widths that its quantizers can do.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bitbert.errors import RecipeError, SpecError
-from bitbert.spec import Override, QuantSpec, WeightSpec, activation_names, parse_bits, weight_names
+from bitbert.spec import (
+    ACTIVATION_KINDS,
+    WEIGHT_KINDS,
+    Override,
+    QuantSpec,
+    WeightSpec,
+    activation_names,
+    parse_bits,
+    tensor_kind,
+    weight_names,
+)
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 # Their range is the largest weight, or starts near it: a poor value for all of them to take.
 _NOT_BINARY = ("minmax", "learned_range")
+
+MODEL = "model"  # what stages call the float model that was given
 
 Initialisation = Literal["percentile", "histogram", "mse"]
 
@@ -32,23 +45,35 @@ class _Strict(BaseModel):
 
 
 class Losses(_Strict):
-    """Weights of the terms of the training loss; 0 leaves a term out (and what it would need uncomputed)."""
+    """Weights of the terms of the training loss; 0 leaves a term out (and what it would need uncomputed).
+
+    What each compares is said in `bitbert.training.distill`.
+    """
 
     labels: NonNegative = 1.0
     logits: NonNegative = 0.0
     scores: NonNegative = 0.0
     hidden: NonNegative = 0.0
+    attention: NonNegative = 0.0
+    last_attention: NonNegative = 0.0
+    last_values: NonNegative = 0.0
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any term compares with a teacher."""
-        return bool(self.logits or self.scores or self.hidden)
+        return any(weight for name, weight in self if name != "labels")
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether any term compares attention scores, or what follows from them."""
+        return bool(self.scores or self.attention or self.last_attention)
 
 
 class Calibration(_Strict):
     """How ranges start: training batches that are shown to the model, and the rule by which a learned range is set."""
 
     batches: Annotated[int, Field(ge=1)] = 16
+    batch_size: Annotated[int, Field(ge=1)] = 32
     weights: Initialisation = "percentile"
     activations: Initialisation = "histogram"
 
@@ -56,10 +81,21 @@ class Calibration(_Strict):
 class Stage(_Strict):
     """One run of the training loop. Learning rates are for weights, weight scales and activation scales.
 
-    `dropout` None keeps the model's own. `warmup` is a fraction of the steps; after it rates fall linearly to 0.
+    `start` and `teacher` name an earlier stage, or `model`: the float model that was given. A stage starts from the one
+    before it and learns from the model unless it says otherwise. `bits` (wXaY, 32 for float) is its width if that is
+    not yet the final one; where the width changes, weights are kept, and scales start anew. `copies` adds so many
+    augmented copies of each training text. Small data are gone through more often than `epochs` until there were
+    `min_steps`. `dropout` None keeps the model's own. `warmup` is a fraction of the steps; after it rates fall linearly
+    to 0.
     """
 
+    name: str | None = None
+    start: str | None = None
+    teacher: str = "model"
+    bits: str | None = None
+    copies: Annotated[int, Field(ge=0)] = 0
     epochs: Positive = 3.0
+    min_steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=1)] = 32
     learning_rate: Positive = 5e-5
     weight_scale_learning_rate: NonNegative = 1e-3
@@ -73,36 +109,96 @@ class Stage(_Strict):
     losses: Losses = Losses()
 
 
+class LastLayers(_Strict):
+    """The last layers of the encoder, a share of all (at least one), at a width of their own (MKQ-BERT)."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    bits: str
+
+    def of(self, num_layers: int) -> range:
+        """Their numbers."""
+        return range(num_layers - max(1, round(self.share * num_layers)), num_layers)
+
+
 class Recipe(_Strict):
-    """A method: quantizers by kind of tensor (`all` for every kind), calibration, stages."""
+    """A method: quantizers by kind of tensor (`all` for every kind), calibration, stages.
+
+    `widths` changes fields wherever a tensor has that width: `w2` for weights, `a1` for activations; what `weights` and
+    `activations` say of a kind by its name goes before it. Without stages the model is calibrated and not trained.
+    """
 
     name: str
     description: str
     bits: str = "w8a8"
     weights: dict[str, dict[str, Any]] = {}
     activations: dict[str, dict[str, Any]] = {}
+    widths: dict[Annotated[str, Field(pattern="^[wa][0-8]$")], dict[str, Any]] = {}
+    last_layers: LastLayers | None = None
     overrides: list[dict[str, Any]] = []
     leftovers: Literal["float16", "float32"] = "float16"
     calibration: Calibration = Calibration()
-    stages: Annotated[list[Stage], Field(min_length=1)]
+    stages: list[Stage]
 
-    def spec(self, bits: str | None = None) -> QuantSpec:
-        """The spec of this recipe at width `bits` (wXaY; default: the recipe's own).
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        earlier = [MODEL]
+        for stage in self.stages:
+            for what, name in (("starts from", stage.start), ("learns from", stage.teacher)):
+                if name is not None and name not in earlier:
+                    raise ValueError(f"a stage {what} {name!r}, which is not an earlier one: {', '.join(earlier)}")
+            if stage.copies and stage.losses.labels:
+                raise ValueError("augmented copies have no labels: a stage with copies needs losses.labels 0")
+            earlier += [stage.name] if stage.name else []
+        if len(set(earlier)) < len(earlier) or (self.stages and self.stages[-1].bits is not None):
+            raise ValueError("stages need different names, none of them 'model', and the last one no bits of its own")
+        return self
 
-        Raises `SpecError` for a spec that cannot be, or that its methods cannot train.
+    def spec(self, bits: str | None = None, num_layers: int | None = None) -> QuantSpec:
+        """The spec of this recipe at width `bits` (wXaY; default: the recipe's own) for an encoder of `num_layers`.
+
+        Without a number of layers, that of all layers but those that `last_layers` singles out. Raises `SpecError` for
+        a spec that cannot be, or that its methods cannot train.
         """
-        weight_bits, activation_bits = parse_bits(bits or self.bits)
+        last = _apart(self.last_layers, self._uniform, num_layers) if self.last_layers and num_layers else []
+        return self._uniform(bits or self.bits, last)
+
+    def spec_of(self, stage: Stage, bits: str | None, num_layers: int) -> QuantSpec:
+        """The spec at which `stage` trains, in a run whose result has `bits`."""
+        return self._uniform(stage.bits) if stage.bits else self.spec(bits, num_layers)
+
+    def check(self) -> None:
+        """Raise `SpecError` unless every width that the recipe names can be trained."""
+        for bits in (self.bits, *(stage.bits for stage in self.stages if stage.bits)):
+            self._uniform(bits)
+        if self.last_layers:
+            self._uniform(self.last_layers.bits)
+
+    def _uniform(self, bits: str, more: Sequence[Override] = ()) -> QuantSpec:
+        weight_bits, activation_bits = parse_bits(bits)
         spec = QuantSpec.uniform(
             weight_bits,
             activation_bits,
-            weights=self.weights,
-            activations=self.activations,
-            overrides=[_override(self.name, o) for o in self.overrides],
+            weights=self._by_kind("w", self.weights, WEIGHT_KINDS, weight_bits),
+            activations=self._by_kind("a", self.activations, ACTIVATION_KINDS, activation_bits),
+            overrides=[*more, *(_override(self.name, o) for o in self.overrides)],
             leftovers=self.leftovers,
         )
         for kind, weight in spec.weights.items():
             _check_trainable(kind, weight)
         return spec
+
+    def _by_kind(
+        self, letter: str, table: Mapping[str, Mapping[str, Any]], kinds: Sequence[str], bits: int | None
+    ) -> dict[str, dict[str, Any]]:
+        """Fields of each kind: of all, then of its width, then its own; a float stage leaves no width to any."""
+        fields: dict[str, dict[str, Any]] = {kind: dict(own) for kind, own in table.items()}
+        for kind in kinds:
+            plain = {"bits": bits} | dict(table.get("all", {})) | fields.get(kind, {})
+            at_width = self.widths.get(f"{letter}{plain['bits']}", {})
+            fields[kind] = {"bits": bits} | dict(table.get("all", {})) | at_width | fields.get(kind, {})
+            if bits is None:
+                fields[kind]["bits"] = None
+        return fields
 
     def check_overrides(self, spec: QuantSpec, num_layers: int) -> None:
         """Raise `SpecError` for an override that names no tensor of such a model, or sets what cannot be trained."""
@@ -114,6 +210,18 @@ class Recipe(_Strict):
                 )
         for name in weights:
             _check_trainable(name, spec.weight(name))
+
+
+def _apart(last: LastLayers, uniform: Callable[[str], QuantSpec], num_layers: int) -> list[Override]:
+    """All tensors of the last layers as at their own width."""
+    spec = uniform(last.bits)
+    layers = tuple(f"encoder.layer.{i}." for i in last.of(num_layers))
+    weights = [name for name in weight_names(num_layers, pooler=True) if name.startswith(layers)]
+    activations = [name for name in activation_names(num_layers, pooler=True) if name.startswith(layers)]
+    return [
+        *(Override(name, asdict(spec.weights[tensor_kind(name)])) for name in weights),
+        *(Override(name, asdict(spec.activations[tensor_kind(name)])) for name in activations),
+    ]
 
 
 def _check_trainable(name: str, weight: WeightSpec) -> None:
@@ -139,7 +247,7 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
         _apply(data, setting)
     try:
         recipe = Recipe.model_validate(data)
-        recipe.spec()
+        recipe.check()
     except ValidationError as error:
         raise RecipeError(f"recipe {where}: {_first_problem(error)}") from None
     except SpecError as error:
@@ -222,6 +330,8 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key {where!r}"
     if problem["type"] == "missing":
         return f"{where} is missing"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
     return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
 
 

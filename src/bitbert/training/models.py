@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -21,7 +22,9 @@ from transformers import (
 
 from bitbert.errors import ModelError
 from bitbert.layers import attention
-from bitbert.prepare import ARCHITECTURES, check_supported
+from bitbert.prepare import ARCHITECTURES, base_model, check_supported
+from bitbert.recipes.schema import Recipe
+from bitbert.training.distill import last_of_blocks
 from bitbert.training.quiet import quiet
 from bitbert.training.tasks import Task
 
@@ -85,6 +88,38 @@ def load_finetuned(model: str | Path, task: Task, *, download: bool = False, sco
     if config.num_labels != task.num_labels:
         raise ModelError(f"{model} has {config.num_labels} outputs, but {task.name} needs {task.num_labels}")
     return _load(model, task, download, attention=attention.NAME if scores else "sdpa")
+
+
+def keep_layers(model: PreTrainedModel, count: int | None) -> PreTrainedModel:
+    """`model` with so many of its encoder layers, the last of each of as many equal blocks; None keeps all.
+
+    Raises `ModelError` where they do not make equal blocks.
+    """
+    found = model.config.num_hidden_layers
+    if count is None:
+        return model
+    if count < 1 or found % count:
+        raise ModelError(f"{count} layers cannot be kept of {found}: the number must divide it")
+    encoder = base_model(model).get_submodule("encoder")
+    encoder.layer = nn.ModuleList(last_of_blocks(list(encoder.get_submodule("layer").children()), count))
+    model.config.num_hidden_layers = count
+    return model
+
+
+def check_teacher(teacher: PretrainedConfig, student: PretrainedConfig, recipe: Recipe) -> None:
+    """Raise `ModelError` unless the recipe's losses can compare a model with such a teacher."""
+    losses = [stage.losses for stage in recipe.stages]
+    by_layer = any(terms.needs_scores or terms.hidden for terms in losses)
+    inside = any(terms.needs_scores or terms.last_values for terms in losses)
+    sizes = [("num_attention_heads", "heads")] * inside
+    sizes += [("hidden_size", "hidden units")] * any(terms.hidden for terms in losses)
+    for field, what in sizes:
+        ours, theirs = getattr(student, field), getattr(teacher, field)
+        if ours != theirs:
+            raise ModelError(f"the teacher has {theirs} {what}, the model {ours}: recipe {recipe.name} compares them")
+    if by_layer and teacher.num_hidden_layers % student.num_hidden_layers:
+        layers = f"{teacher.num_hidden_layers} layers, the model {student.num_hidden_layers}"
+        raise ModelError(f"the teacher has {layers}: expected a multiple, as recipe {recipe.name} compares layers")
 
 
 def _load(model: str | Path, task: Task, download: bool, *, attention: str, **options: Any) -> PreTrainedModel:

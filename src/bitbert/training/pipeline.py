@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 import bitbert
 from bitbert import machine as common
 from bitbert.checkpoint.write import check_target, write
+from bitbert.errors import RecipeError
 from bitbert.freeze import freeze
-from bitbert.prepare import prepare
-from bitbert.recipes.schema import Recipe, load_recipe
+from bitbert.prepare import check_fits
+from bitbert.recipes.schema import Recipe, Stage, load_recipe
 from bitbert.report.card import model_card
-from bitbert.spec import parse_bits
-from bitbert.training.calibrate import calibrate
+from bitbert.spec import QuantSpec, parse_bits, read_spec
 from bitbert.training.data import TaskData, task_data
-from bitbert.training.encode import default_length, digest, encode, some_batches
+from bitbert.training.encode import default_length, digest, encode
 from bitbert.training.evaluate import Run, agreement, evaluate, packed_run, score, torch_run
-from bitbert.training.models import load_finetuned, load_tokenizer
-from bitbert.training.stages import run_stage
+from bitbert.training.models import check_teacher, keep_layers, load_finetuned, load_tokenizer
+from bitbert.training.progression import Progression
 from bitbert.training.tasks import Task
 from bitbert.training.work import work_directory
 
@@ -37,6 +37,9 @@ def quantize(
     bits: str | None = None,
     recipe: str | Path | None = None,
     settings: Sequence[str] = (),
+    spec: str | Path | QuantSpec | None = None,
+    teacher: str | Path | None = None,
+    layers: int | None = None,
     seed: int = 42,
     max_length: int | None = None,
     data_dir: Path | None = None,
@@ -52,9 +55,11 @@ def quantize(
 
     `model` is a fine-tuned model for the task: a local directory, or a hub name with `download`. `recipe` is the
     method (by name or YAML file; default: by the width) and `settings` change its fields, such as `"epochs=1"`; `bits`
-    (wXaY) defaults to the recipe's own width, without a recipe to w8a8. Texts are cut at `max_length` tokens (default:
-    128), contexts are read in windows of so many (default: 384). Scores on the held-out splits come from the
-    engine that will serve the model. Returns the report that is also written as `report.json`.
+    (wXaY) defaults to the recipe's own width, without a recipe to w8a8; `spec` (a file such as `bitbert search` writes)
+    takes the place of both. The model learns from itself, or from another `teacher` fine-tuned for the task; with
+    `layers`, only so many of its layers are kept, evenly spaced. Texts are cut at `max_length` tokens (default: 128),
+    contexts are read in windows of so many (default: 384). Scores on the held-out splits come from the engine that
+    will serve the model. Returns the report that is also written as `report.json`.
 
     A run that was killed goes on from its last checkpoint with `resume`, to the same weights; there is one every
     `checkpoint_seconds` (default: as often as costs no more than a fiftieth of the time). `report_to="tensorboard"`
@@ -63,39 +68,46 @@ def quantize(
     """
     output = Path(os.path.abspath(output))
     chosen = load_recipe(recipe or default_recipe(bits or "w8a8"), settings)
-    bits = bits or chosen.bits
-    spec = chosen.spec(bits)
     check_target(output, overwrite)
     data = task_data(task, data_dir=data_dir, download=download)
     set_seed(seed)
     tokenizer = load_tokenizer(model, download=download)
-    student = load_finetuned(model, data.task, download=download)
-    spec.check_packable(student.config.num_hidden_layers, pooler=True)
-    chosen.check_overrides(spec, student.config.num_hidden_layers)
-    prepare(student, spec)
-    teacher = load_finetuned(model, data.task, download=download, scores=True)
-    max_length = min(max_length or default_length(data.task), student.config.max_position_embeddings)
+
+    def fresh() -> PreTrainedModel:
+        return keep_layers(load_finetuned(model, data.task, download=download), layers)
+
+    first = fresh()
+    config = first.config
+    wanted = _specs(chosen, bits, spec, config.num_hidden_layers)
+    check_fits(first, wanted(None))
+    teacher_model = load_finetuned(teacher or model, data.task, download=download, scores=True)
+    check_teacher(teacher_model.config, config, chosen)
+    max_length = min(max_length or default_length(data.task), config.max_position_embeddings)
     train = encode(data.split("train"), data.task, tokenizer, max_length)
-    run = {"model": str(model), "task": data.task.name, "bits": bits, "seed": seed, "max_length": max_length}
-    same = run | {"recipe": chosen.model_dump(), "data": digest(train)}
-    how = {
+    run = {
+        "model": str(model),
+        "teacher": str(teacher or model),
+        "task": data.task.name,
+        "bits": bits or ("spec" if spec else chosen.bits),
+        "layers": config.num_hidden_layers,
         "seed": seed,
-        "title": f"{chosen.name} {bits}" if progress else None,
-        "report_to": report_to,
-        "logs": output.with_name(output.name + ".runs"),
-        "checkpoint_seconds": checkpoint_seconds,
+        "max_length": max_length,
     }
+    same = run | {"recipe": chosen.model_dump(), "spec": wanted(None).to_json(), "data": digest(train)}
+    stages = Progression(chosen, fresh, teacher_model, lambda copies: train, wanted, tokenizer, seed)
+    title = f"{chosen.name} {run['bits']}" if progress else None
+    logs = output.with_name(output.name + ".runs")
     with work_directory(output, work_dir, same, resume=resume, overwrite=overwrite) as work:
-        stages = _train(student, teacher, chosen, train, tokenizer, work, how)
-        packed = freeze(student, spec)
+        student, results = stages.run(work, title, logs, report_to=report_to, checkpoint_seconds=checkpoint_seconds)
+        packed = freeze(student, wanted(None))
         files = _tokenizer_files(tokenizer, work / "tokenizer")
         write(packed, work / "packed", files=files, overwrite=True)
         report = run | {
             "rows": len(data.split("train")),
             "recipe": chosen.name,
             "calibration": chosen.calibration.model_dump(),
-            "stages": stages,
-            "splits": _measure(work / "packed", student, tokenizer, model, data),
+            "stages": results,
+            "splits": _measure(work / "packed", student, tokenizer, teacher or model, data),
             "bytes": _sizes(work / "packed", student),
             "machine": machine(),
         }
@@ -104,36 +116,27 @@ def quantize(
     return report | {"output": str(output)}
 
 
+def _specs(
+    recipe: Recipe, bits: str | None, spec: str | Path | QuantSpec | None, num_layers: int
+) -> Callable[[Stage | None], QuantSpec]:
+    """What a stage is trained at, None being the result, which must be one that can be packed."""
+    if spec is None:
+        final = recipe.spec(bits, num_layers)
+        recipe.check_overrides(final, num_layers)
+    elif bits or any(stage.bits for stage in recipe.stages):
+        raise RecipeError(
+            "a spec says all widths: give no bits beside it, and a recipe whose stages have none of their own"
+        )
+    else:
+        final = spec if isinstance(spec, QuantSpec) else read_spec(Path(spec))
+    final.check_packable(num_layers, pooler=True)
+    return lambda stage: recipe.spec_of(stage, bits, num_layers) if stage and stage.bits else final
+
+
 def default_recipe(bits: str) -> str:
     """The recipe that is used for a width unless another is named."""
     weight_bits, activation_bits = parse_bits(bits)
     return "q8bert" if weight_bits == activation_bits == 8 else "kdlsq"
-
-
-def _train(
-    student: PreTrainedModel,
-    teacher: PreTrainedModel,
-    recipe: Recipe,
-    train: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    work: Path,
-    how: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Calibrate, then train through all stages; the results of each."""
-    batches = some_batches(train, tokenizer, recipe.stages[0].batch_size, recipe.calibration.batches, how["seed"])
-    calibrate(student, batches, recipe.calibration)
-    return [
-        run_stage(
-            student,
-            stage,
-            train,
-            tokenizer,
-            work / f"stage-{number}",
-            teacher=teacher if stage.losses.needs_teacher else None,
-            **how | {"logs": how["logs"] / f"stage-{number}"},
-        )
-        for number, stage in enumerate(recipe.stages)
-    ]
 
 
 def _measure(

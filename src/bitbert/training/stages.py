@@ -44,6 +44,8 @@ def run_stage(
     the mean loss of the last logged steps (about a twentieth of all, at most 50).
     """
     work.mkdir(parents=True, exist_ok=True)
+    epochs = max(stage.epochs, stage.min_steps * stage.batch_size / len(train))
+    stage = stage.model_copy(update={"epochs": epochs})
     steps = math.ceil(len(train) / stage.batch_size * stage.epochs)
     logging_steps = min(LOGGING_STEPS, max(1, steps // LOGS))
     args = arguments(stage, work, seed, logging_steps=logging_steps, report_to=report_to)

@@ -8,6 +8,8 @@ recipes by name.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,19 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from bitbert.recipes.schema import Stage
-from bitbert.training.distill import hidden_loss, logits_loss, scores_loss, span_loss
+from bitbert.layers.product import dequantize
+from bitbert.prepare import base_model
+from bitbert.quantizers import Quantized
+from bitbert.recipes.schema import Losses, Stage
+from bitbert.training.distill import (
+    attention_loss,
+    hidden_loss,
+    last_of_blocks,
+    logits_loss,
+    scores_loss,
+    span_loss,
+    value_loss,
+)
 from bitbert.training.encode import IGNORED, INPUTS, LengthGroupedSampler, collator
 
 
@@ -55,6 +68,8 @@ class QuantTrainer(Trainer):
         if stage.dropout is not None:
             set_dropout(model, stage.dropout)
         if teacher is not None:
+            if stage.losses.last_values:
+                self._values = _LastValues(model, teacher)
             nn.Module.to(teacher, args.device).eval().requires_grad_(False)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
@@ -100,7 +115,7 @@ class QuantTrainer(Trainer):
         """Weighted sum of the stage's losses."""
         losses = self.stage.losses
         inputs = {name: x for name, x in inputs.items() if name != "length"}
-        wanted = {"output_attentions": bool(losses.scores), "output_hidden_states": bool(losses.hidden)}
+        wanted = {"output_attentions": losses.needs_scores, "output_hidden_states": bool(losses.hidden)}
         student = model(**inputs, **wanted)
         loss = losses.labels * student.loss
         if losses.needs_teacher:
@@ -115,11 +130,43 @@ class QuantTrainer(Trainer):
         terms = []
         if losses.logits:
             terms.append(losses.logits * _outputs_loss(student, teacher, inputs))
-        if losses.scores:
-            terms.append(losses.scores * scores_loss(student.attentions, teacher.attentions, mask))
+        if losses.needs_scores:
+            terms += _attention_terms(losses, student.attentions, teacher.attentions, mask)
         if losses.hidden:
-            terms.append(losses.hidden * hidden_loss(student.hidden_states, teacher.hidden_states, mask))
+            ours, theirs = student.hidden_states, teacher.hidden_states
+            theirs = [theirs[0], *last_of_blocks(theirs[1:], len(ours) - 1)]
+            terms.append(losses.hidden * hidden_loss(ours, theirs, mask))
+        if losses.last_values:
+            heads = self.teacher.config.num_attention_heads
+            terms.append(losses.last_values * value_loss(self._values.student, self._values.teacher, heads, mask))
         return torch.stack(terms).sum()
+
+
+def _attention_terms(losses: Losses, ours: Sequence[Tensor], theirs: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
+    theirs = last_of_blocks(theirs, len(ours))
+    terms = []
+    if losses.scores:
+        terms.append(losses.scores * scores_loss(ours, theirs, mask))
+    if losses.attention:
+        terms.append(losses.attention * attention_loss(ours, theirs, mask))
+    if losses.last_attention:
+        terms.append(losses.last_attention * attention_loss(ours[-1:], theirs[-1:], mask))
+    return terms
+
+
+class _LastValues:
+    """What the value projection of the last layer gave in the latest forward pass of student and teacher."""
+
+    student: Tensor
+    teacher: Tensor
+
+    def __init__(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+        for name, model in (("student", student), ("teacher", teacher)):
+            layer = base_model(model).get_submodule(f"encoder.layer.{model.config.num_hidden_layers - 1}")
+            layer.get_submodule("attention.self.value").register_forward_hook(partial(self._keep, name))
+
+    def _keep(self, name: str, module: nn.Module, args: Any, output: Tensor | Quantized) -> None:
+        setattr(self, name, dequantize(output) if isinstance(output, Quantized) else output)
 
 
 def _outputs_loss(student: Any, teacher: Any, inputs: dict[str, Tensor]) -> Tensor:
