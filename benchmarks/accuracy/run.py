@@ -19,11 +19,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import concatenate_datasets
 
 import bitbert
 from bitbert.errors import BitbertError
 from bitbert.training.data import TaskData, load_task
+from bitbert.training.evaluate import packed_run
 
 RESULTS = Path(__file__).parent / "results"
 TOGETHER = "validation + test"
@@ -66,7 +68,8 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
         how: dict[str, Any] = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
         bitbert.quantize(teacher, data, packed, **how, resume=True)
     report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
-    return summary(cell, data, report, teacher) | {"commit": commit}
+    outputs = packed_run(bitbert.load(packed), data.task)(data.split(scored_on(data)))
+    return summary(cell, data, report, teacher) | {"commit": commit, "outputs": compact(outputs)}
 
 
 def with_splits_together(data: TaskData) -> TaskData:
@@ -77,14 +80,26 @@ def with_splits_together(data: TaskData) -> TaskData:
     return dataclasses.replace(data, splits=splits)
 
 
+def scored_on(data: TaskData) -> str:
+    """The split that counts."""
+    return TOGETHER if TOGETHER in data.splits else "validation"
+
+
+def compact(outputs: Any) -> Any:
+    """What the engine said to each text, for comparisons text by text: classes, numbers, answers or labels of words."""
+    if not isinstance(outputs, np.ndarray):
+        return outputs
+    return outputs.argmax(axis=1).tolist() if outputs.shape[1] > 1 else outputs[:, 0].round(4).tolist()
+
+
 def summary(cell: Cell, data: TaskData, report: dict[str, Any], teacher: Path) -> dict[str, Any]:
     """The figures of a cell, and what is needed to get them again; names of directories are left out."""
-    scored_on = TOGETHER if TOGETHER in data.splits else "validation"
-    scores, metric = report["splits"][scored_on], data.task.main_metric
+    split = scored_on(data)
+    scores, metric = report["splits"][split], data.task.main_metric
     return {
         **dataclasses.asdict(cell),
         "metric": metric,
-        "scored_on": scored_on,
+        "scored_on": split,
         "texts": scores["texts"],
         "score": scores[metric],
         "teacher_score": scores["float32"][metric],
@@ -123,7 +138,9 @@ def current_commit() -> str:
 def write(path: Path, result: dict[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    outputs = json.dumps(result["outputs"], separators=(",", ":"))
+    text = json.dumps(result | {"outputs": 0}, indent=1).replace('"outputs": 0', f'"outputs": {outputs}')
+    partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
 
 
