@@ -88,7 +88,7 @@ class LearnedRangeActivation(ActivationQuantizer):
         """alpha (and the zero point) from the sample."""
         sample = self.observer.take()
         if self.fits_zero_point:
-            low, high = percentile_ends(sample)
+            low, high = torch.aminmax(sample) if self.init == "minmax" else percentile_ends(sample)
             low, high = low.clamp(max=0), high.clamp(min=0)
             self.alpha.copy_(high - low)
             self.zero_point.copy_((-low / (high - low).clamp(min=MIN_SCALE) * self.levels).round())
@@ -180,7 +180,13 @@ def split_units(weight: Tensor, units: Units, count: int) -> list[Tensor]:
     return [weight[units.group_of_row == group] for group in range(count)]
 
 
+def minmax(x: Tensor, levels: int) -> Tensor:
+    """max|x|; `levels` plays no part."""
+    return x.abs().max().float()
+
+
 INITIALISATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "minmax": minmax,
     "percentile": percentile,
     "histogram": histogram,
     "mse": mse,

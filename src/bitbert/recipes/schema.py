@@ -24,7 +24,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 # Their range is the largest weight, or starts near it: a poor value for all of them to take.
 _NOT_BINARY = ("minmax", "learned_range")
 
-Initialisation = Literal["percentile", "histogram", "mse"]
+Initialisation = Literal["minmax", "percentile", "histogram", "mse"]
 
 
 class _Strict(BaseModel):
@@ -73,8 +73,23 @@ class Stage(_Strict):
     losses: Losses = Losses()
 
 
+class Reconstruction(_Strict):
+    """Training block by block, on the batches of calibration, to give what the float model's blocks give.
+
+    `steps` are of each block. Learning rates are as in a stage; they fall linearly to 0.
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 100
+    learning_rate: NonNegative = 1e-4
+    weight_scale_learning_rate: NonNegative = 1e-4
+    activation_scale_learning_rate: NonNegative = 1e-2
+
+
 class Recipe(_Strict):
-    """A method: quantizers by kind of tensor (`all` for every kind), calibration, stages."""
+    """A method: quantizers by kind of tensor (`all` for every kind), calibration, reconstruction if any, stages.
+
+    Without stages nothing is trained from end to end, and no labels are needed.
+    """
 
     name: str
     description: str
@@ -84,7 +99,8 @@ class Recipe(_Strict):
     overrides: list[dict[str, Any]] = []
     leftovers: Literal["float16", "float32"] = "float16"
     calibration: Calibration = Calibration()
-    stages: Annotated[list[Stage], Field(min_length=1)]
+    reconstruction: Reconstruction | None = None
+    stages: list[Stage]
 
     def spec(self, bits: str | None = None) -> QuantSpec:
         """The spec of this recipe at width `bits` (wXaY; default: the recipe's own).
@@ -172,7 +188,9 @@ def _apply(data: dict[str, Any], setting: str) -> None:
     if head in Recipe.model_fields:
         _assign(data, key.split("."), value, setting)
     elif head in Stage.model_fields:
-        for stage in _stages(data):
+        if not (stages := _stages(data)):
+            raise RecipeError(f"setting {setting!r}: the recipe has no stages; give the whole path of a field")
+        for stage in stages:
             _assign(stage, key.split("."), value, setting)
     else:
         known = ", ".join([*Stage.model_fields, *Recipe.model_fields])

@@ -7,25 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-import bitbert
-from bitbert import machine as common
-from bitbert.checkpoint.write import check_target, write
-from bitbert.freeze import freeze
+from bitbert.checkpoint.write import check_target
 from bitbert.prepare import prepare
 from bitbert.recipes.schema import Recipe, load_recipe
-from bitbert.report.card import model_card
 from bitbert.spec import parse_bits
 from bitbert.training.calibrate import calibrate
 from bitbert.training.data import TaskData, task_data
-from bitbert.training.encode import default_length, digest, encode, some_batches
-from bitbert.training.evaluate import Run, agreement, evaluate, packed_run, score, torch_run
+from bitbert.training.encode import BATCH, default_length, digest, encode, some_batches
 from bitbert.training.models import load_finetuned, load_tokenizer
+from bitbert.training.reconstruct import reconstruct
+from bitbert.training.results import deliver
 from bitbert.training.stages import run_stage
-from bitbert.training.tasks import Task
 from bitbert.training.work import work_directory
 
 
@@ -87,20 +82,13 @@ def quantize(
     }
     with work_directory(output, work_dir, same, resume=resume, overwrite=overwrite) as work:
         stages = _train(student, teacher, chosen, train, tokenizer, work, how)
-        packed = freeze(student, spec)
-        files = _tokenizer_files(tokenizer, work / "tokenizer")
-        write(packed, work / "packed", files=files, overwrite=True)
         report = run | {
             "rows": len(data.split("train")),
             "recipe": chosen.name,
             "calibration": chosen.calibration.model_dump(),
             "stages": stages,
-            "splits": _measure(work / "packed", student, tokenizer, model, data),
-            "bytes": _sizes(work / "packed", student),
-            "machine": machine(),
         }
-        files["README.md"] = model_card(packed, report).encode()
-        write(packed, output, files=files, report=report, overwrite=overwrite)
+        report = deliver(student, spec, tokenizer, model, data, report, output, work=work, overwrite=overwrite)
     return report | {"output": str(output)}
 
 
@@ -119,9 +107,12 @@ def _train(
     work: Path,
     how: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """Calibrate, then train through all stages; the results of each."""
-    batches = some_batches(train, tokenizer, recipe.stages[0].batch_size, recipe.calibration.batches, how["seed"])
+    """Calibrate, reconstruct where the recipe says so, then train through all stages; the results of each."""
+    batch_size = recipe.stages[0].batch_size if recipe.stages else BATCH
+    batches = some_batches(train, tokenizer, batch_size, recipe.calibration.batches, how["seed"])
     calibrate(student, batches, recipe.calibration)
+    if recipe.reconstruction:
+        reconstruct(student, teacher, batches, recipe.reconstruction, seed=how["seed"], title=how["title"])
     return [
         run_stage(
             student,
@@ -134,47 +125,3 @@ def _train(
         )
         for number, stage in enumerate(recipe.stages)
     ]
-
-
-def _measure(
-    packed: Path,
-    student: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    teacher: str | Path,
-    data: TaskData,
-) -> dict[str, Any]:
-    """Per held-out split: scores through the engine; as `trained`, of the fake-quantized model in float32, with the
-    percentage of texts that both give the same label or answer; as `float32`, of the model that it came from.
-    """
-    engine = packed_run(bitbert.load(packed), data.task)
-    trained = torch_run(student, tokenizer, data.task)
-    held_out = [name for name in data.splits if name != "train"]
-    float32 = evaluate(teacher, data, held_out)
-    return {
-        name: _beside_trained(engine, trained, data.split(name), data.task) | {"float32": float32[name]}
-        for name in held_out
-    }
-
-
-def _beside_trained(engine: Run, trained: Run, split: Dataset, task: Task) -> dict[str, Any]:
-    scores, said = score(engine, split, task)
-    trained_scores, trained_said = score(trained, split, task)
-    same = {} if task.is_regression else {"agreement": agreement(said, trained_said)}
-    return scores | {"trained": trained_scores | same}
-
-
-def _sizes(packed: Path, model: PreTrainedModel) -> dict[str, Any]:
-    """Bytes on disk of the tensors, and of the same parameters in float32."""
-    size = (packed / "model.safetensors").stat().st_size
-    stock = sum(p.numel() for name, p in model.named_parameters() if "quantizer" not in name)
-    return {"model.safetensors": size, "float32_parameters": 4 * stock, "ratio": 4 * stock / size}
-
-
-def _tokenizer_files(tokenizer: PreTrainedTokenizerBase, directory: Path) -> dict[str, bytes]:
-    tokenizer.save_pretrained(directory)
-    return {file.name: file.read_bytes() for file in sorted(directory.iterdir()) if file.is_file()}
-
-
-def machine() -> dict[str, Any]:
-    """What a figure was measured on, and torch's number of threads."""
-    return common.machine(("torch", "transformers", "numpy", "tokenizers")) | {"threads": torch.get_num_threads()}
