@@ -12,7 +12,8 @@ so the step size is s = alpha / n; at 2 bits n = 1, which is ternary. Gradients,
 
 Two published initialisations of alpha: `percentile` drops 2.5 % of the sorted numbers at each end and takes the larger
 of the two absolute values that remain outermost; `histogram` clips |x| where the cumulative distribution loses least,
-below. A third, `mse`, takes the alpha with the smallest squared error.
+below. Two more: `mse` takes the alpha with the smallest squared error, `minmax` the largest number, so that nothing is
+clipped. With a zero point the range runs between the extremes (`minmax`) or between percentiles (the other rules).
 """
 
 from __future__ import annotations
@@ -115,6 +116,11 @@ def percentile_ends(x: Tensor) -> tuple[Tensor, Tensor]:
     return flat.kthvalue(dropped + 1).values, flat.kthvalue(len(flat) - dropped).values
 
 
+def minmax(x: Tensor, levels: int) -> Tensor:
+    """max|x|; `levels` plays no part."""
+    return x.float().abs().max()
+
+
 def percentile(x: Tensor, levels: int) -> Tensor:
     """max(|low|, |high|) of `percentile_ends`; `levels` plays no part.
 
@@ -178,11 +184,6 @@ def split_units(weight: Tensor, units: Units, count: int) -> list[Tensor]:
     if units.group_of_row is None:
         return list(weight)
     return [weight[units.group_of_row == group] for group in range(count)]
-
-
-def minmax(x: Tensor, levels: int) -> Tensor:
-    """max|x|; `levels` plays no part."""
-    return x.abs().max().float()
 
 
 INITIALISATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {

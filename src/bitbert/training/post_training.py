@@ -30,6 +30,7 @@ from bitbert.training.reconstruct import reconstruct
 from bitbert.training.results import deliver
 
 RECIPE = "ptq"
+DRAWN = 4  # times as many texts as are used; the longest of them have more of what ranges and weights must fit
 Texts = Sequence[str] | Sequence[tuple[str, str]]
 
 
@@ -53,11 +54,14 @@ def calibrate_only(
 
     `model` is a local directory (a hub name with `download`), with a head or without one. Without `texts` they come
     from the train split of `task`, whose labels are not looked at; `task` also says what is scored, through the engine:
-    its held-out splits. `recipe` is one without stages, and `settings` change its fields; of the texts it takes
-    `calibration.batches` times 32, at random. `bits` (wXaY) defaults to the recipe's. Texts are cut at `max_length`
-    tokens (default: 128, contexts 384). Returns the report that is also written as `report.json`. The same arguments
-    give the same weights. Raises `BitbertError` for whatever the caller can mend.
+    its held-out splits. `recipe` is one without stages, and `settings` change its fields. Calibration takes
+    `calibration.batches` times 32 texts: of four times as many, drawn at random, the longest. `bits` (wXaY) defaults to
+    the recipe's. Texts are cut at `max_length` tokens (default: 128, contexts 384).
+
+    Returns the report that is also written as `report.json`, with the `seconds` from the call until there was something
+    to score. The same arguments give the same weights. Raises `BitbertError` for whatever the caller can mend.
     """
+    started = time.perf_counter()
     output = Path(os.path.abspath(output))
     chosen = _load_recipe(recipe, settings)
     bits = bits or chosen.bits
@@ -88,6 +92,7 @@ def calibrate_only(
         "calibrated_on": sum(len(batch["input_ids"]) for batch in batches),
         "calibration": chosen.calibration.model_dump(),
         "reconstruction": _reconstruct(student, float32, batches, chosen.reconstruction, seed, title),
+        "seconds": round(time.perf_counter() - started, 1),
     }
     with tempfile.TemporaryDirectory() as work:
         report = deliver(student, spec, tokenizer, model, data, report, output, work=Path(work), overwrite=overwrite)
@@ -113,17 +118,22 @@ def _encoded(
     max_length: int,
     seed: int,
 ) -> Dataset:
-    """`rows` of the texts, or of the train split, at random (all of them if there are fewer), as token ids."""
+    """The longest `rows` (or fewer) of `DRAWN` times as many texts, or rows of the train split, as token ids."""
     generator = np.random.default_rng(seed)
     if texts is None:
         assert data is not None
         train = data.split("train")
-        return encode(train.select(generator.permutation(len(train))[:rows]), data.task, tokenizer, max_length)
+        drawn = train.select(generator.permutation(len(train))[: DRAWN * rows])
+        return _longest(encode(drawn, data.task, tokenizer, max_length), rows)
     if not texts:
         raise DataError("there are no texts to calibrate on: give a few hundred")
-    picked: list[Any] = [texts[i] for i in generator.permutation(len(texts))[:rows]]
+    picked: list[Any] = [texts[i] for i in generator.permutation(len(texts))[: DRAWN * rows]]
     columns = [picked] if isinstance(picked[0], str) else list(zip(*picked, strict=True))
-    return encode_unlabelled(columns, tokenizer, max_length)
+    return _longest(encode_unlabelled(columns, tokenizer, max_length), rows)
+
+
+def _longest(encoded: Dataset, rows: int) -> Dataset:
+    return encoded.select(np.argsort(encoded["length"][:], kind="stable")[::-1][:rows])
 
 
 def _reconstruct(
@@ -134,9 +144,8 @@ def _reconstruct(
     seed: int,
     title: str | None,
 ) -> dict[str, Any] | None:
-    """The resolved settings, the error of each block before and after, and the seconds; None where there is none."""
+    """The resolved settings and the error of each block before and after; None where the recipe has no such part."""
     if settings is None:
         return None
-    started = time.perf_counter()
     blocks = reconstruct(student, float32, batches, settings, seed=seed, title=title)
-    return settings.model_dump() | {"blocks": blocks, "seconds": round(time.perf_counter() - started, 1)}
+    return settings.model_dump() | {"blocks": blocks}

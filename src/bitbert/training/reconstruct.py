@@ -161,4 +161,4 @@ def _parameter_groups(block: nn.Module, settings: Reconstruction) -> list[dict[s
     for name, parameter in block.named_parameters():
         kind = "weight_scales" if "weight_quantizer" in name else "activation_scales"
         groups[kind if "quantizer" in name else "weights"].append(parameter)
-    return [{"params": groups[name], "lr": rate} for name, rate in rates.items() if groups[name] and rate]
+    return [{"params": groups[name], "lr": rate} for name, rate in rates.items() if groups[name]]
