@@ -92,18 +92,15 @@ def test_texts_may_come_with_data_to_score_on(tmp_path, tuned, data):
 
 
 def test_the_longest_of_the_texts_are_taken(tmp_path, tuned, monkeypatch):
-    class Stopped(Exception):
-        pass
-
     def stop(model, batches, settings):
         (batch,) = batches
         lengths = batch["attention_mask"].sum(1).tolist()
         assert sorted(lengths) == [n for n in (18, 19, 20, 21) for _ in range(8)]
-        raise Stopped
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(post_training, "calibrate", stop)
     texts = [f"the film is good {'!' * (i % 16)}" for i in range(128)]
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyboardInterrupt):
         bitbert.calibrate_only(tuned, tmp_path / "out", texts=texts, settings=("calibration.batches=1",))
 
 
