@@ -5,6 +5,7 @@
 
 Scores are of the final checkpoint, on validation and test together where the test split has labels: one metric over all
 their texts. Beside the engine's score stand the teacher's and that of the fake-quantized model in float32 (`trained`).
+With `--calibrate-only` nothing is trained: `--recipe ptq --bits w8a8 --calibrate-only`, on 512 of the training texts.
 A cell whose result is there is skipped; one that was killed goes on from its last training checkpoint.
 """
 
@@ -33,7 +34,10 @@ TOGETHER = "validation + test"
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is measured: a task, a method, a width, a seed, the number of training rows (None: all), other settings."""
+    """What is measured: a task, a method, a width, a seed, the number of training rows (None: all), other settings.
+
+    `calibrate_only` says that the method calibrates on a few training texts, without their labels.
+    """
 
     task: str
     recipe: str
@@ -41,6 +45,7 @@ class Cell:
     seed: int
     max_train: int | None = None
     settings: tuple[str, ...] = ()
+    calibrate_only: bool = False
 
     @property
     def name(self) -> str:
@@ -56,7 +61,7 @@ class Cell:
         part = [] if self.max_train is None else ["--max-train", str(self.max_train)]
         changes = [word for setting in self.settings for word in ("--set", setting)]
         cell = ["--task", self.task, "--recipe", self.recipe, "--bits", self.bits, "--seed", str(self.seed)]
-        return [*cell, *part, *changes]
+        return [*cell, *part, *changes, *(["--calibrate-only"] if self.calibrate_only else [])]
 
 
 def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str, Any]:
@@ -66,7 +71,10 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
     commit = current_commit()
     if not packed.exists():
         how: dict[str, Any] = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
-        bitbert.quantize(teacher, data, packed, **how, resume=True)
+        if cell.calibrate_only:
+            bitbert.calibrate_only(teacher, packed, task=data, **how)
+        else:
+            bitbert.quantize(teacher, data, packed, **how, resume=True)
     report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
     outputs = packed_run(bitbert.load(packed), data.task)(data.split(scored_on(data)))
     return summary(cell, data, report, teacher) | {"commit": commit, "outputs": compact(outputs)}
@@ -96,6 +104,8 @@ def summary(cell: Cell, data: TaskData, report: dict[str, Any], teacher: Path) -
     """The figures of a cell, and what is needed to get them again; names of directories are left out."""
     split = scored_on(data)
     scores, metric = report["splits"][split], data.task.main_metric
+    stages = report.get("stages", [])
+    seconds = report["seconds"] if cell.calibrate_only else sum(stage["seconds"] for stage in stages)
     return {
         **dataclasses.asdict(cell),
         "metric": metric,
@@ -108,9 +118,9 @@ def summary(cell: Cell, data: TaskData, report: dict[str, Any], teacher: Path) -
         "agreement": scores["trained"].get("agreement"),
         "checkpoint": "final",
         "bytes": report["bytes"],
-        "minutes": round(sum(stage["seconds"] for stage in report["stages"]) / 60, 1),
-        "train_rows": report["rows"],
-        "stages": report["stages"],
+        "minutes": round(seconds / 60, 1),
+        "train_rows": report["calibrated_on"] if cell.calibrate_only else report["rows"],
+        "stages": stages,
         "splits": report["splits"],
         "teacher": {"name": teacher.resolve().name, "sha256": sha256(teacher / "model.safetensors")},
         "machine": report["machine"],
@@ -152,11 +162,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-train", type=int, help="train on this many rows, always the same ones")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="key=value, changes the recipe")
+    parser.add_argument("--calibrate-only", action="store_true", help="train nothing; the recipe has no stages")
     parser.add_argument("--teacher", type=Path, required=True, help="directory that `bitbert finetune` wrote")
     parser.add_argument("--data-dir", type=Path, required=True, help="where DIR/TASK/train.parquet lies")
     parser.add_argument("--models", type=Path, default=Path("runs/accuracy"), help="where packed models are kept")
     given = parser.parse_args()
-    cell = Cell(given.task, given.recipe, given.bits, given.seed, given.max_train, tuple(given.settings))
+    method = given.recipe, given.bits, given.seed, given.max_train, tuple(given.settings), given.calibrate_only
+    cell = Cell(given.task, *method)
     if cell.result.exists():
         print(f"{cell.name}: done already", file=sys.stderr)
         return 0

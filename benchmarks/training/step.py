@@ -30,7 +30,7 @@ from bitbert.training.calibrate import calibrate
 from bitbert.training.data import load_task
 from bitbert.training.encode import encode, some_batches
 from bitbert.training.models import load_finetuned, load_pretrained, load_tokenizer
-from bitbert.training.pipeline import machine
+from bitbert.training.results import machine
 from bitbert.training.trainer import QuantTrainer, arguments
 
 WARM_UP = 3

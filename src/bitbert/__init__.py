@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bitbert.spec import ActivationSpec, Override, QuantSpec, WeightSpec
     from bitbert.training.finetune import finetune
     from bitbert.training.pipeline import quantize
+    from bitbert.training.post_training import calibrate_only
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "QuantSpec",
     "Tagged",
     "WeightSpec",
+    "calibrate_only",
     "finetune",
     "load",
     "quantize",
@@ -45,6 +47,7 @@ _HOME = {
     "QuantSpec": "bitbert.spec",
     "Tagged": "bitbert.runtime.tags",
     "WeightSpec": "bitbert.spec",
+    "calibrate_only": "bitbert.training.post_training",
     "finetune": "bitbert.training.finetune",
     "load": "bitbert.runtime.model",
     "quantize": "bitbert.training.pipeline",

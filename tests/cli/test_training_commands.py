@@ -39,6 +39,34 @@ def test_from_csv_to_answers(run, tuned, reviews):
     assert answer["label"] == "positive"
 
 
+def test_from_texts_without_labels_to_answers(run, tuned, reviews, tmp_path):
+    lines = [line.rsplit(",", 1)[0] for line in reviews.read_text().splitlines()[1:]]
+    (tmp_path / "texts.txt").write_text("\n".join(lines))
+    quick = ("--set", "reconstruction.steps=5")
+    made = run("quantize", tuned, "--calibrate-only", "--texts", "texts.txt", *quick, "-o", "packed")
+    assert made.exit_code == 0, made.output
+    assert made.stdout == ""
+    assert "packed is written" in made.stderr
+    answer = json.loads(run("predict", "packed", "the film is gripping", "--json").stdout)
+    assert answer["label"] == "positive"
+    scored = run(
+        "quantize",
+        tuned,
+        "--calibrate-only",
+        "--train-file",
+        reviews,
+        *quick,
+        "--bits",
+        "w4a8",
+        "-o",
+        "other",
+        "--json",
+    )
+    report = json.loads(scored.stdout)
+    assert (report["recipe"], report["bits"], report["calibrated_on"]) == ("ptq", "w4a8", 108)
+    assert report["splits"]["validation"]["accuracy"] == 100
+
+
 def test_evaluate_takes_float_checkpoints_and_shows_a_table(run, tuned, reviews):
     result = run("evaluate", tuned, "--test-file", reviews, "--split", "test")
     assert result.exit_code == 0, result.output
@@ -104,6 +132,20 @@ def test_an_output_that_exists(fails, encoder, reviews, tmp_path):
 )
 def test_a_recipe_that_cannot_be(fails, classifier, reviews, options, reason):
     assert reason in fails("quantize", classifier, "--train-file", reviews, "-o", "out", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--calibrate-only"], "nothing to calibrate on: give texts (--texts FILE), a task"),
+        (["--calibrate-only", "--texts", "gone.txt"], "gone.txt: no such file"),
+        (["--calibrate-only", "--texts", "gone.txt", "--resume"], "--resume does not go with --calibrate-only"),
+        (["--calibrate-only", "--texts", "gone.txt", "--tensorboard"], "--tensorboard does not go with --calibrate"),
+        (["--texts", "gone.txt"], "--texts goes with --calibrate-only; training needs labels"),
+    ],
+)
+def test_calibration_that_cannot_be(fails, classifier, options, reason):
+    assert reason in fails("quantize", classifier, *options, "-o", "out")
 
 
 def test_a_model_that_was_tuned_for_other_labels(fails, classifier, tmp_path):

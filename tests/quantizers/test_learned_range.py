@@ -168,6 +168,18 @@ def test_calibration_with_a_zero_point_spans_the_percentiles():
     assert codes.max() == 15 - quantizer.zero_point
 
 
+def test_calibration_by_minmax_spans_all_that_was_seen():
+    x = torch.linspace(-1, 4, 1001)
+    for symmetric, expected in ((False, 5.0), (True, 4.0)):
+        quantizer = make_activation(ActivationSpec(4, "learned_range", symmetric=symmetric), "linear_input", "float16")
+        quantizer.init, quantizer.calibrating = "minmax", True
+        quantizer(x)
+        quantizer.calibrating = False
+        quantizer.finish_calibration()
+        assert quantizer.alpha.item() == expected
+        assert quantizer.zero_point == (8 if symmetric else 3) + (120 if symmetric else 0)
+
+
 def test_alpha_stays_positive():
     quantizer = quantizer_of(torch.randn(4, 4), WeightSpec(4, "learned_range"))
     quantizer.alpha.data.fill_(-1)

@@ -30,10 +30,17 @@ def test_every_packaged_recipe_gives_a_spec_that_can_be_packed(name, bits):
         spec.check_packable(layers, pooler)
 
 
-def test_the_papers_are_there():
-    assert names() == ["kdlsq", "mkq", "q8bert", "q8bert-dynamic", "two-stage", "two-stage-binary"]
+def test_the_papers_and_post_training_are_there():
+    papers = ["kdlsq", "mkq", "q8bert", "q8bert-dynamic", "two-stage", "two-stage-binary"]
+    assert names() == sorted([*papers, "ptq"])
     assert load_recipe("q8bert").spec().weights["linear"].bits == 8
     assert load_recipe("kdlsq").spec("w2a8").weights["word_embedding"].bits == 2
+
+
+def test_a_field_of_a_stage_is_refused_where_there_are_none():
+    with pytest.raises(RecipeError, match="setting 'learning_rate=1': the recipe has no stages; give the whole path"):
+        load_recipe("ptq", ["learning_rate=1"])
+    assert load_recipe("ptq", ["reconstruction.learning_rate=1.0"]).reconstruction.learning_rate == 1
 
 
 @pytest.mark.parametrize("name", names())
@@ -136,7 +143,7 @@ def test_a_stage_may_be_float_in_part(written):
         ("epochs=nan", "stages.0.epochs: "),
         ("batch_size=2.5", "stages.0.batch_size: input should be a valid integer, not 2.5"),
         ("dropout=1", "stages.0.dropout: input should be less than 1, not 1"),
-        ("calibration.weights=guess", "calibration.weights: input should be 'percentile', 'histogram' or 'mse', not"),
+        ("calibration.weights=guess", "calibration.weights: input should be 'minmax', 'percentile', 'histogram' or"),
         ("stages.0.start=later", "a stage starts from 'later', which is not an earlier one: model"),
         ("teacher=w4", "a stage learns from 'w4', which is not an earlier one: model"),
         ("stages.0.bits=w4a32", "the last one no bits of its own"),

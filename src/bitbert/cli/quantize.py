@@ -1,4 +1,4 @@
-"""`bitbert quantize`: a fine-tuned float checkpoint + its data -> a packed directory, measured through the engine."""
+"""`bitbert quantize`: a float checkpoint + data, or texts alone -> a packed directory, measured through the engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 
 from bitbert.cli import options
 from bitbert.cli.output import notices, print_json, say
+from bitbert.cli.texts import from_file
+from bitbert.errors import DataError, RecipeError
 
 
 def quantize(
@@ -34,6 +36,20 @@ def quantize(
     layers: Annotated[
         int | None, typer.Option("--layers", min=1, help="Keep so many of MODEL's layers, evenly spaced. Default: all.")
     ] = None,
+    only_calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate-only",
+            help="Minutes, and no labels: calibrate on a few hundred texts, of --texts or of the training data, and"
+            " reconstruct block by block. For w8a8 and w4a8.",
+        ),
+    ] = False,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            "--texts", help="Texts for --calibrate-only: one a line, or CSV, JSONL or Parquet.", rich_help_panel="Data"
+        ),
+    ] = None,
     task: options.Task = None,
     data_dir: options.DataDir = None,
     download: options.Download = False,
@@ -53,7 +69,7 @@ def quantize(
     tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
 ) -> None:
-    """Train a fine-tuned model at low width and write it packed.
+    """Train a fine-tuned model at low width, or only calibrate it, and write it packed.
 
     Examples:
 
@@ -61,36 +77,51 @@ def quantize(
     bitbert quantize sst2-float --bits w4a8 --task sst2 --data-dir ./data -o sst2-w4a8
     bitbert quantize mails-float --bits w2a8 --recipe kdlsq --set epochs=5 --train-file mails.csv -o mails-w2a8
     bitbert quantize squad-float --bits w4a8 --task squad --data-dir ./data -o squad-w4a8
+    bitbert quantize mails-float --bits w8a8 --calibrate-only --texts mails.txt -o mails-w8a8
     """
+    if only_calibrate:
+        long = {"--spec": spec, "--teacher": teacher, "--layers": layers, "--work-dir": work_dir}
+        _check_minutes_only(long | {"--resume": resume, "--tensorboard": tensorboard})
+    elif texts is not None:
+        raise DataError("--texts goes with --calibrate-only; training needs labels: --task or --train-file")
     head = options.read_head(model)
     files = (train_file, validation_file, test_file)
     own = (text_column, label_column, contents)
-    data = options.read_data(task, data_dir, download, files, *own, regression, max_train, head)
-    from bitbert.training.pipeline import quantize as run
-
+    data = None
+    if not only_calibrate or task or any(files):
+        data = options.read_data(task, data_dir, download, files, *own, regression, max_train, head)
+    how: dict[str, Any] = {
+        "bits": bits,
+        "settings": settings or (),
+        "seed": seed,
+        "max_length": max_length,
+        "download": download,
+        "overwrite": overwrite,
+    }
     with notices():
-        report = run(
-            model,
-            data,
-            output,
-            bits=bits,
-            recipe=recipe,
-            settings=settings or (),
-            spec=spec,
-            teacher=teacher,
-            layers=layers,
-            seed=seed,
-            max_length=max_length,
-            download=download,
-            work_dir=work_dir,
-            resume=resume,
-            overwrite=overwrite,
-            report_to="tensorboard" if tensorboard else "none",
-        )
+        if only_calibrate:
+            from bitbert.training.post_training import RECIPE, calibrate_only
+
+            given = None if texts is None else list(from_file(texts, text_column))
+            report = calibrate_only(model, output, texts=given, task=data, recipe=recipe or RECIPE, **how)
+        else:
+            from bitbert.training.pipeline import quantize as run
+
+            assert data is not None
+            how |= {"spec": spec, "teacher": teacher, "layers": layers, "work_dir": work_dir, "resume": resume}
+            events = "tensorboard" if tensorboard else "none"
+            report = run(model, data, output, recipe=recipe, report_to=events, **how)
     if as_json:
         print_json(report)
     else:
-        _show(report, data.task.main_metric, output)
+        _show(report, data.task.main_metric if data else "", output)
+
+
+def _check_minutes_only(given: dict[str, Any]) -> None:
+    """Raise `RecipeError` for options of training, which `--calibrate-only` does not take."""
+    for option, value in given.items():
+        if value:
+            raise RecipeError(f"{option} does not go with --calibrate-only, which trains no stages: leave it out")
 
 
 def _show(report: dict[str, Any], metric: str, output: Path) -> None:
@@ -100,5 +131,6 @@ def _show(report: dict[str, Any], metric: str, output: Path) -> None:
         (split, beside(scores[metric], scores["float32"][metric], 2), str(scores["texts"]))
         for split, scores in report["splits"].items()
     ]
-    show(table(("split", f"{metric} (from float32)", "texts"), rows))
+    if rows:
+        show(table(("split", f"{metric} (from float32)", "texts"), rows))
     say(f"{output} is written. Next: bitbert inspect {output}, or bitbert predict --help")

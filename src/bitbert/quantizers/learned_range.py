@@ -12,7 +12,8 @@ so the step size is s = alpha / n; at 2 bits n = 1, which is ternary. Gradients,
 
 Two published initialisations of alpha: `percentile` drops 2.5 % of the sorted numbers at each end and takes the larger
 of the two absolute values that remain outermost; `histogram` clips |x| where the cumulative distribution loses least,
-below. A third, `mse`, takes the alpha with the smallest squared error.
+below. Two more: `mse` takes the alpha with the smallest squared error, `minmax` the largest number, so that nothing is
+clipped. With a zero point the range runs between the extremes (`minmax`) or between percentiles (the other rules).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class LearnedRangeActivation(ActivationQuantizer):
         """alpha (and the zero point) from the sample."""
         sample = self.observer.take()
         if self.fits_zero_point:
-            low, high = percentile_ends(sample)
+            low, high = torch.aminmax(sample) if self.init == "minmax" else percentile_ends(sample)
             low, high = low.clamp(max=0), high.clamp(min=0)
             self.alpha.copy_(high - low)
             self.zero_point.copy_((-low / (high - low).clamp(min=MIN_SCALE) * self.levels).round())
@@ -113,6 +114,11 @@ def percentile_ends(x: Tensor) -> tuple[Tensor, Tensor]:
     flat = x.flatten().float()
     dropped = int(DROPPED_AT_EACH_END * len(flat))
     return flat.kthvalue(dropped + 1).values, flat.kthvalue(len(flat) - dropped).values
+
+
+def minmax(x: Tensor, levels: int) -> Tensor:
+    """max|x|; `levels` plays no part."""
+    return x.float().abs().max()
 
 
 def percentile(x: Tensor, levels: int) -> Tensor:
@@ -181,6 +187,7 @@ def split_units(weight: Tensor, units: Units, count: int) -> list[Tensor]:
 
 
 INITIALISATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "minmax": minmax,
     "percentile": percentile,
     "histogram": histogram,
     "mse": mse,

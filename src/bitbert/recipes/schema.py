@@ -37,7 +37,7 @@ _NOT_BINARY = ("minmax", "learned_range")
 
 MODEL = "model"  # what stages call the float model that was given
 
-Initialisation = Literal["percentile", "histogram", "mse"]
+Initialisation = Literal["minmax", "percentile", "histogram", "mse"]
 
 
 class _Strict(BaseModel):
@@ -109,6 +109,18 @@ class Stage(_Strict):
     losses: Losses = Losses()
 
 
+class Reconstruction(_Strict):
+    """Training block by block, on the batches of calibration, to give what the float model's blocks give.
+
+    `steps` are of each block. Learning rates are as in a stage; they fall linearly to 0.
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 100
+    learning_rate: NonNegative = 1e-4
+    weight_scale_learning_rate: NonNegative = 1e-4
+    activation_scale_learning_rate: NonNegative = 1e-2
+
+
 class LastLayers(_Strict):
     """The last layers of the encoder, a share of all (at least one), at a width of their own (MKQ-BERT)."""
 
@@ -121,10 +133,11 @@ class LastLayers(_Strict):
 
 
 class Recipe(_Strict):
-    """A method: quantizers by kind of tensor (`all` for every kind), calibration, stages.
+    """A method: quantizers by kind of tensor (`all` for every kind), calibration, reconstruction if any, stages.
 
     `widths` changes fields wherever a tensor has that width: `w2` for weights, `a1` for activations; what `weights` and
-    `activations` say of a kind by its name goes before it. Without stages the model is calibrated and not trained.
+    `activations` say of a kind by its name goes before it. Without stages nothing is trained from end to end, and no
+    labels are needed.
     """
 
     name: str
@@ -137,6 +150,7 @@ class Recipe(_Strict):
     overrides: list[dict[str, Any]] = []
     leftovers: Literal["float16", "float32"] = "float16"
     calibration: Calibration = Calibration()
+    reconstruction: Reconstruction | None = None
     stages: list[Stage]
 
     @model_validator(mode="after")
@@ -280,7 +294,9 @@ def _apply(data: dict[str, Any], setting: str) -> None:
     if head in Recipe.model_fields:
         _assign(data, key.split("."), value, setting)
     elif head in Stage.model_fields:
-        for stage in _stages(data):
+        if not (stages := _stages(data)):
+            raise RecipeError(f"setting {setting!r}: the recipe has no stages; give the whole path of a field")
+        for stage in stages:
             _assign(stage, key.split("."), value, setting)
     else:
         known = ", ".join([*Stage.model_fields, *Recipe.model_fields])

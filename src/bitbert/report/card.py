@@ -1,8 +1,8 @@
 """The model card: `README.md` of a packed directory, from the model and its report. A template, no figures of its own.
 
-Of the report it uses what is there of `model`, `task`, `recipe`, `seed`, `rows`, `machine`, `splits` (per split its
-metrics in points, `texts`, `ms_per_text`, and the same under `float32` for the model it came from) and `bytes`
-(`model.safetensors`, `float32_parameters`, `ratio`).
+Of the report it uses what is there of `model`, `task`, `recipe`, `seed`, `rows`, `calibrated_on` (texts), `machine`,
+`splits` (per split its metrics in points, `texts`, `ms_per_text`, and the same under `float32` for the model it came
+from) and `bytes` (`model.safetensors`, `float32_parameters`, `ratio`).
 """
 
 from __future__ import annotations
@@ -102,11 +102,16 @@ def _origin(report: Mapping[str, Any]) -> str:
     facts = {
         "Recipe": report.get("recipe"),
         "Training texts": report.get("rows"),
+        "Calibrated only, not trained": _calibration(report),
         "Seed": report.get("seed"),
         "Measured on": ", ".join(str(machine[key]) for key in ("cpu", "isa") if key in machine),
     }
     lines = [f"- {name}: {value}" for name, value in facts.items() if value not in (None, "")]
     return "\n".join(["## How it was made", "", *lines, "- Everything else: `report.json`"])
+
+
+def _calibration(report: Mapping[str, Any]) -> str:
+    return f"on {report['calibrated_on']:,} texts without labels" if "calibrated_on" in report else ""
 
 
 def _table(title: str, header: str, rows: Iterable[str], note: str = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from bitbert.runtime.windows import WINDOW, ContextWindows, Window, Windows
 from bitbert.training.tasks import Task
 
+LENGTH = 128  # tokens of a text in training unless another number is given
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 LABELS = ("labels", "start_positions", "end_positions")  # a data set has the first, or the other two
 IGNORED = -100  # what torch's cross-entropy leaves out
@@ -25,7 +26,7 @@ IGNORED = -100  # what torch's cross-entropy leaves out
 
 def default_length(task: Task) -> int:
     """Tokens of a sequence in training unless another number is given; 384 is what SQuAD is usually trained with."""
-    return WINDOW if task.kind == "answering" else 128
+    return WINDOW if task.kind == "answering" else LENGTH
 
 
 def encode(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
@@ -42,20 +43,24 @@ def encode(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_l
     return _encode_texts(split, task, tokenizer, max_length)
 
 
+def encode_unlabelled(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+    """Texts, or all first and all second ones of pairs -> the columns of `encode` without labels."""
+    # The engine always tells a pair's texts apart by token type; some tokenizers do so only when asked.
+    columns: dict[str, Any] = dict(
+        tokenizer(*map(list, texts), truncation=True, max_length=max_length, return_token_type_ids=True)
+    )
+    return Dataset.from_dict(columns | {"length": [len(ids) for ids in columns["input_ids"]]})
+
+
 def backend_windows(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Windows:
     """Windows as the engine will cut them, from the tokenizer of a float checkpoint."""
     return Windows(tokenizer.backend_tokenizer, max_length)
 
 
 def _encode_texts(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-    texts = [list(split[column]) for column in ("text", "text_pair") if column in split.column_names]
-    # The engine always tells a pair's texts apart by token type; some tokenizers do so only when asked.
-    columns: dict[str, Any] = dict(
-        tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=True)
-    )
-    columns["labels"] = [float(x) for x in split["label"]] if task.is_regression else list(split["label"])
-    columns["length"] = [len(ids) for ids in columns["input_ids"]]
-    return Dataset.from_dict(columns)
+    texts = [split[column][:] for column in ("text", "text_pair") if column in split.column_names]
+    labels = [float(x) for x in split["label"]] if task.is_regression else list(split["label"])
+    return encode_unlabelled(texts, tokenizer, max_length).add_column("labels", labels)
 
 
 def _encode_questions(split: Dataset, cut: Windows) -> Dataset:

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    BertForMaskedLM,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
@@ -61,7 +63,8 @@ def load_pretrained(model: str | Path, task: Task, *, download: bool = False) ->
     damaged or of an architecture that cannot be quantized.
     """
     _load_config(model, download)
-    return _load(model, task, download, attention="sdpa", ignore_mismatched_sizes=True, **_head_config(task))
+    kind = _HEADS[task.kind][0]
+    return _load(model, kind, download, attention="sdpa", ignore_mismatched_sizes=True, **_head_config(task))
 
 
 def _head_config(task: Task) -> dict[str, Any]:
@@ -87,7 +90,7 @@ def load_finetuned(model: str | Path, task: Task, *, download: bool = False, sco
         raise ModelError(f"{model} is a {architecture}, which has no {head}: fine-tune it first (bitbert finetune)")
     if config.num_labels != task.num_labels:
         raise ModelError(f"{model} has {config.num_labels} outputs, but {task.name} needs {task.num_labels}")
-    return _load(model, task, download, attention=attention.NAME if scores else "sdpa")
+    return _load(model, expected, download, attention=attention.NAME if scores else "sdpa")
 
 
 def keep_layers(model: PreTrainedModel, count: int | None) -> PreTrainedModel:
@@ -122,9 +125,29 @@ def check_teacher(teacher: PretrainedConfig, student: PretrainedConfig, recipe: 
         raise ModelError(f"the teacher has {layers}: expected a multiple, as recipe {recipe.name} compares layers")
 
 
-def _load(model: str | Path, task: Task, download: bool, *, attention: str, **options: Any) -> PreTrainedModel:
+def load_as_it_is(model: str | Path, *, download: bool = False) -> PreTrainedModel:
+    """A checkpoint with the head that it has, if any; raises `ModelError` as `load_pretrained`."""
+    architecture = (_load_config(model, download).architectures or ["none"])[0]
+    if architecture not in ARCHITECTURES:
+        allowed = ", ".join(ARCHITECTURES)
+        raise ModelError(f"{model}: architecture {architecture} is not supported, expected one of: {allowed}")
+    return _load(model, getattr(transformers, architecture), download, attention="sdpa")
+
+
+def load_masked_lm(model: str | Path) -> PreTrainedModel | None:
+    """The model with its masked-LM head, None for a checkpoint that has another head or none."""
+    if _load_config(model, download=False).architectures != ["BertForMaskedLM"]:
+        return None
     with quiet(), _as_model_error(model, "cannot be loaded"):
-        loaded = _HEADS[task.kind][0].from_pretrained(
+        loaded: PreTrainedModel = BertForMaskedLM.from_pretrained(str(model), local_files_only=True).float()
+    return loaded
+
+
+def _load(
+    model: str | Path, kind: type[PreTrainedModel], download: bool, *, attention: str, **options: Any
+) -> PreTrainedModel:
+    with quiet(), _as_model_error(model, "cannot be loaded"):
+        loaded = kind.from_pretrained(
             str(model), attn_implementation=attention, local_files_only=not download, **options
         )
     check_supported(loaded)

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-import bitbert
-from bitbert import machine as common
-from bitbert.checkpoint.write import check_target, write
+from bitbert.cache import cache_directory
+from bitbert.checkpoint.write import check_target
 from bitbert.errors import RecipeError
-from bitbert.freeze import freeze
 from bitbert.prepare import check_fits
 from bitbert.recipes.schema import Recipe, Stage, load_recipe
-from bitbert.report.card import model_card
 from bitbert.spec import QuantSpec, parse_bits, read_spec
+from bitbert.training.augment import augmented
 from bitbert.training.data import TaskData, task_data
 from bitbert.training.encode import default_length, digest, encode
-from bitbert.training.evaluate import Run, agreement, evaluate, packed_run, score, torch_run
 from bitbert.training.models import check_teacher, keep_layers, load_finetuned, load_tokenizer
 from bitbert.training.progression import Progression
-from bitbert.training.tasks import Task
+from bitbert.training.results import deliver
 from bitbert.training.work import work_directory
+
+MIXED = "kdlsq"  # the recipe that trains a spec of mixed widths unless another is named
 
 
 def quantize(
@@ -67,7 +66,7 @@ def quantize(
     before any training where possible.
     """
     output = Path(os.path.abspath(output))
-    chosen = load_recipe(recipe or default_recipe(bits or "w8a8"), settings)
+    chosen = load_recipe(recipe or (default_recipe(bits or "w8a8") if spec is None else MIXED), settings)
     check_target(output, overwrite)
     data = task_data(task, data_dir=data_dir, download=download)
     set_seed(seed)
@@ -83,7 +82,7 @@ def quantize(
     teacher_model = load_finetuned(teacher or model, data.task, download=download, scores=True)
     check_teacher(teacher_model.config, config, chosen)
     max_length = min(max_length or default_length(data.task), config.max_position_embeddings)
-    train = encode(data.split("train"), data.task, tokenizer, max_length)
+    rows = _rows(data, model, tokenizer, max_length, seed, progress)
     run = {
         "model": str(model),
         "teacher": str(teacher or model),
@@ -93,26 +92,21 @@ def quantize(
         "seed": seed,
         "max_length": max_length,
     }
-    same = run | {"recipe": chosen.model_dump(), "spec": wanted(None).to_json(), "data": digest(train)}
-    stages = Progression(chosen, fresh, teacher_model, lambda copies: train, wanted, tokenizer, seed)
+    same = run | {"recipe": chosen.model_dump(), "spec": wanted(None).to_json(), "data": digest(rows(0))}
+    stages = Progression(chosen, fresh, teacher_model, rows, wanted, tokenizer, seed)
     title = f"{chosen.name} {run['bits']}" if progress else None
     logs = output.with_name(output.name + ".runs")
     with work_directory(output, work_dir, same, resume=resume, overwrite=overwrite) as work:
         student, results = stages.run(work, title, logs, report_to=report_to, checkpoint_seconds=checkpoint_seconds)
-        packed = freeze(student, wanted(None))
-        files = _tokenizer_files(tokenizer, work / "tokenizer")
-        write(packed, work / "packed", files=files, overwrite=True)
         report = run | {
             "rows": len(data.split("train")),
             "recipe": chosen.name,
             "calibration": chosen.calibration.model_dump(),
             "stages": results,
-            "splits": _measure(work / "packed", student, tokenizer, teacher or model, data),
-            "bytes": _sizes(work / "packed", student),
-            "machine": machine(),
         }
-        files["README.md"] = model_card(packed, report).encode()
-        write(packed, output, files=files, report=report, overwrite=overwrite)
+        report = deliver(
+            student, wanted(None), tokenizer, teacher or model, data, report, output, work=work, overwrite=overwrite
+        )
     return report | {"output": str(output)}
 
 
@@ -133,51 +127,29 @@ def _specs(
     return lambda stage: recipe.spec_of(stage, bits, num_layers) if stage and stage.bits else final
 
 
+def _rows(
+    data: TaskData,
+    model: str | Path,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    seed: int,
+    progress: bool,
+) -> Callable[[int], Dataset]:
+    """Number of augmented copies -> the train split with them, encoded."""
+    train = data.split("train")
+
+    @lru_cache(maxsize=2)
+    def rows(copies: int) -> Dataset:
+        more = []
+        if copies:
+            title = "augmentation" if progress else None
+            more = [augmented(train, data.task, model, copies=copies, cache=cache_directory(), seed=seed, title=title)]
+        return encode(concatenate_datasets([train, *more]), data.task, tokenizer, max_length)
+
+    return rows
+
+
 def default_recipe(bits: str) -> str:
     """The recipe that is used for a width unless another is named."""
     weight_bits, activation_bits = parse_bits(bits)
     return "q8bert" if weight_bits == activation_bits == 8 else "kdlsq"
-
-
-def _measure(
-    packed: Path,
-    student: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    teacher: str | Path,
-    data: TaskData,
-) -> dict[str, Any]:
-    """Per held-out split: scores through the engine; as `trained`, of the fake-quantized model in float32, with the
-    percentage of texts that both give the same label or answer; as `float32`, of the model that it came from.
-    """
-    engine = packed_run(bitbert.load(packed), data.task)
-    trained = torch_run(student, tokenizer, data.task)
-    held_out = [name for name in data.splits if name != "train"]
-    float32 = evaluate(teacher, data, held_out)
-    return {
-        name: _beside_trained(engine, trained, data.split(name), data.task) | {"float32": float32[name]}
-        for name in held_out
-    }
-
-
-def _beside_trained(engine: Run, trained: Run, split: Dataset, task: Task) -> dict[str, Any]:
-    scores, said = score(engine, split, task)
-    trained_scores, trained_said = score(trained, split, task)
-    same = {} if task.is_regression else {"agreement": agreement(said, trained_said)}
-    return scores | {"trained": trained_scores | same}
-
-
-def _sizes(packed: Path, model: PreTrainedModel) -> dict[str, Any]:
-    """Bytes on disk of the tensors, and of the same parameters in float32."""
-    size = (packed / "model.safetensors").stat().st_size
-    stock = sum(p.numel() for name, p in model.named_parameters() if "quantizer" not in name)
-    return {"model.safetensors": size, "float32_parameters": 4 * stock, "ratio": 4 * stock / size}
-
-
-def _tokenizer_files(tokenizer: PreTrainedTokenizerBase, directory: Path) -> dict[str, bytes]:
-    tokenizer.save_pretrained(directory)
-    return {file.name: file.read_bytes() for file in sorted(directory.iterdir()) if file.is_file()}
-
-
-def machine() -> dict[str, Any]:
-    """What a figure was measured on, and torch's number of threads."""
-    return common.machine(("torch", "transformers", "numpy", "tokenizers")) | {"threads": torch.get_num_threads()}

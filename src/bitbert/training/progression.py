@@ -19,6 +19,7 @@ from bitbert.recipes.schema import MODEL, Recipe, Stage
 from bitbert.spec import QuantSpec
 from bitbert.training.calibrate import calibrate
 from bitbert.training.encode import some_batches
+from bitbert.training.reconstruct import reconstruct
 from bitbert.training.stages import run_stage
 
 
@@ -87,7 +88,10 @@ class Progression:
                 model.load_state_dict(stock_weights(source.model))
             prepare(model, spec)
             how = self.recipe.calibration
-            calibrate(model, some_batches(self.rows(0), self.tokenizer, how.batch_size, how.batches, self.seed), how)
+            batches = some_batches(self.rows(0), self.tokenizer, how.batch_size, how.batches, self.seed)
+            calibrate(model, batches, how)
+            if source is None and self.recipe.reconstruction:
+                reconstruct(model, self.fresh(), batches, self.recipe.reconstruction, seed=self.seed)
         else:
             prepare(model, spec).load_state_dict(source.model.state_dict())
         return QuantModel(model, spec)
