@@ -75,6 +75,7 @@ def test_the_float_model_and_the_head_are_left_alone(calibrated):
     before = copy.deepcopy(float32)
     made, _ = run(calibrated, steps=2)
     assert same(float32, before)
+    assert all(p.grad is None for m in (made, float32) for p in m.parameters())
     head = [name for name, _ in model.named_parameters() if not name.startswith("bert.")]
     assert head
     assert all(torch.equal(made.get_parameter(name), model.get_parameter(name)) for name in head)

@@ -136,9 +136,9 @@ def _train(
         batch = batches[number]
         with torch.autocast(batch["input_ids"].device.type, torch.bfloat16, enabled=bfloat16_is_fast()):
             output = block.run(block.ours, batch, inputs[number])
-        optimizer.zero_grad()
         _loss(output.float(), targets[number], batch).backward()
         optimizer.step()
+        optimizer.zero_grad()
         schedule.step()
         for quantizer in quantizers:
             quantizer.clamp_()
