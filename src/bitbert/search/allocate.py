@@ -3,9 +3,10 @@
     minimise sum_ij cost_ij x_ij    with  sum_j x_ij = 1 for every item i,  floor <= sum_ij price_ij x_ij <= budget
 
 with x_ij 0 or 1. Costs may be an estimate of the loss or the negative logarithm of a learned probability; prices are
-whole numbers of bytes, bits or nanoseconds. Two steps. A Lagrange multiplier, one rate of exchange of price to cost for all items, gives a good
-assignment and a lower bound on every other, and the two together prove that nearly all x_ij are 0 in the best one. What
-is left goes to branch and bound (HiGHS, Huangfu and Hall 2018), to a relative gap of 1e-4 or for a minute.
+whole numbers of bytes, bits or nanoseconds. Two steps. A Lagrange multiplier, one rate of exchange of price to cost for
+all items, gives a good assignment and a lower bound on every other, and the two together prove that nearly all x_ij are
+0 in the best one. What is left goes to branch and bound (HiGHS, Huangfu and Hall 2018), to a relative gap of 1e-4 or
+for a minute.
 
 >>> allocate(np.array([[9.0, 1.0], [4.0, 1.0]]), np.array([[1.0, 2.0], [1.0, 2.0]]), budget=3.0)
 array([1, 0])
@@ -38,7 +39,7 @@ def allocate(costs: Values, prices: Values, budget: float, floor: float = 0.0) -
     if cheapest > budget:
         raise SearchError(f"no assignment is within {budget:g}: the cheapest takes {cheapest:g}")
     floor = floor if floor <= np.where(allowed, prices, -np.inf).max(axis=1).sum() else 0.0
-    best = costs.argmin(axis=1)
+    best: Choice = costs.argmin(axis=1)
     if floor <= total(prices, best) <= budget:
         return best
     target = budget if total(prices, best) > budget else floor
@@ -92,7 +93,8 @@ def _price(costs: Values, prices: Values, rate: float) -> float:
 
 
 def _cheapest(costs: Values, prices: Values, rate: float) -> Choice:
-    return (costs + rate * prices).argmin(axis=1)
+    chosen: Choice = (costs + rate * prices).argmin(axis=1)
+    return chosen
 
 
 def _may_gain(costs: Values, prices: Values, start: Choice, rate: float, target: float) -> NDArray[np.bool_]:
@@ -120,7 +122,7 @@ def _branch_and_bound(
     program = _program(taken / max(taken.mean(), np.finfo(float).tiny), prices[item, choice] / unit, item)
     program.row_lower_ = np.append(np.ones(len(costs)), np.ceil(floor / unit))
     program.row_upper_ = np.append(np.ones(len(costs)), np.floor(budget / unit))
-    highs = highspy.Highs()
+    highs = highspy.Highs()  # type: ignore[no-untyped-call]
     for option, value in {"output_flag": False, "threads": 1, "mip_rel_gap": GAP, "time_limit": SECONDS}.items():
         highs.setOptionValue(option, value)
     highs.passModel(program)
@@ -137,7 +139,7 @@ def _branch_and_bound(
 
 
 def _unit(prices: Values) -> float:
-    """What all prices are multiples of: a budget between two multiples would leave the solver a gap that none closes."""
+    """What all prices are multiples of; a budget between two multiples leaves the solver a gap that nothing closes."""
     return float(max(1, np.gcd.reduce(prices.astype(np.int64), axis=None)))
 
 

@@ -8,6 +8,7 @@ the same for two normal distributions of variance 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,13 +23,17 @@ _NOWHERE = -1e4  # the logit of padding, where no answer can be; finite, so that
 
 def answers(model: PreTrainedModel, batch: Batch) -> Tensor:
     """What `model` says to a padded batch: logits (rows, classes) in float32."""
-    inputs = {name: batch[name].to(model.device) for name in INPUTS}
-    outputs, inside = model(**inputs), inputs["attention_mask"] != 0
+    return rows_of(model(**{name: batch[name].to(model.device) for name in INPUTS}), batch)
+
+
+def rows_of(outputs: Any, batch: Batch) -> Tensor:
+    """The rows of logits in what a model with a head gave for a padded batch."""
+    inside = batch["attention_mask"] != 0
     if "start_logits" in outputs:
         ends = torch.cat([outputs.start_logits, outputs.end_logits]).float()
-        return ends.masked_fill(~inside.repeat(2, 1), _NOWHERE)
+        return ends.masked_fill(~inside.repeat(2, 1).to(ends.device), _NOWHERE)
     logits: Tensor = outputs.logits.float()
-    return logits if logits.dim() == 2 else logits[inside]
+    return logits if logits.dim() == 2 else logits[inside.to(logits.device)]
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:

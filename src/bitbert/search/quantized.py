@@ -23,7 +23,7 @@ Groups = Sequence[tuple[int, int]]
 def change(
     weight: Tensor, bits: int, groups: Groups, *, grid: str = "mid_tread", granularity: str = "row_group"
 ) -> Tensor:
-    """What quantizing to `bits` adds to each weight, (rows, columns); `groups` as `bitbert.spec.row_groups` has them."""
+    """What quantizing to `bits` adds to each weight, (rows, columns); `groups` as `spec.row_groups` gives them."""
     spec = WeightSpec(bits=bits, method="lsq", grid=grid, granularity=granularity)
     quantizer = LSQWeight(spec, groups, torch.float32).to(weight.device)
     quantizer.step.copy_(best_steps(quantizer, weight))
@@ -51,4 +51,5 @@ def best_steps(quantizer: LSQWeight, weight: Tensor) -> Tensor:
 def _value(quantizer: LSQWeight, weight: Tensor) -> Tensor:
     """`weight` as codes times scale."""
     codes, scale, _ = quantizer(weight)
-    return codes * scale
+    value: Tensor = codes * scale
+    return value

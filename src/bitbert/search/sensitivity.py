@@ -152,7 +152,7 @@ def _recording(model: PreTrainedModel) -> Iterator[dict[str, tuple[Tensor, Tenso
 
 @dataclass(frozen=True)
 class _Matrix:
-    """A linear layer: `changes` by choice, (rows, columns) or None where it is pruned; `group_of_row` numbers its items."""
+    """A linear layer: `changes` by choice, (rows, columns) or None where pruned; `group_of_row` numbers its items."""
 
     module: str
     where: slice

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -47,7 +47,7 @@ class Item:
 class Space:
     """Everything that a search may choose; `base` says how all else is quantized, and by which methods."""
 
-    architecture: Architecture
+    config: Mapping[str, Any]
     base: QuantSpec
     choices: tuple[int, ...]
     items: tuple[Item, ...]
@@ -55,19 +55,21 @@ class Space:
     @classmethod
     def of(
         cls,
-        architecture: Architecture,
+        config: Mapping[str, Any],
         base: QuantSpec,
         choices: Sequence[int] = DEFAULT_CHOICES,
         embeddings: bool = False,
     ) -> Self:
         """Row groups of all linear layers and the pooler; with `embeddings` also each table, at one width.
 
-        Raises `SearchError` for choices that are none, `SpecError` for those that the methods of `base` cannot do.
+        `config` is a Hugging Face config with `architectures`. Raises `SearchError` for choices that are none,
+        `SpecError` for those that the methods of `base` cannot do.
         """
         _check(choices)
+        architecture = Architecture.from_config(config)
         names = weight_names(architecture.num_hidden_layers, architecture.pooler)
         items = itertools.chain.from_iterable(_items(architecture, name, embeddings) for name in names)
-        space = cls(architecture, base, tuple(sorted(choices)), tuple(items))
+        space = cls(config, base, tuple(sorted(choices)), tuple(items))
         for bits in space.choices:
             space.spec(np.full(len(space.items), bits)).check_packable(
                 architecture.num_hidden_layers, architecture.pooler
@@ -75,10 +77,16 @@ class Space:
         return space
 
     @cached_property
+    def architecture(self) -> Architecture:
+        """Sizes of the encoder."""
+        return Architecture.from_config(self.config)
+
+    @cached_property
     def allowed(self) -> NDArray[np.bool_]:
         """(items, choices): whether an item may have this width. A table is not pruned: every token needs its row."""
         is_table = np.array([item.is_table for item in self.items])
-        return ~(is_table[:, None] & (np.array(self.choices) == 0))
+        forbidden: NDArray[np.bool_] = is_table[:, None] & (np.array(self.choices) == 0)
+        return ~forbidden
 
     @cached_property
     def weights(self) -> NDArray[np.int64]:
