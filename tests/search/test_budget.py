@@ -48,20 +48,18 @@ def test_below_the_smallest_file(space):
     smallest = size(space, 0)
     with pytest.raises(SearchError) as error:
         Budget("MiB", 0.9 * smallest).prices(space)
-    assert f"the smallest possible is {smallest:.4g}: raise it, or give fewer bits to the embeddings" in str(
-        error.value
-    )
+    assert f"the smallest possible is {smallest:.4g}: raise it, or give the embeddings fewer bits" in str(error.value)
     Budget("MiB", 1.01 * smallest).prices(space)
 
 
 def test_above_the_largest_file(space):
     largest = size(space, 8)
-    with pytest.raises(SearchError, match=f"needs no search: with every weight at 8 bits it is {largest:.4g}"):
+    with pytest.raises(SearchError, match="needs no search: with every weight at 8 bits"):
         Budget("MiB", 1.02 * largest).prices(space)
     Budget("MiB", largest).prices(space)
 
 
 def test_average_bits_that_no_choice_gives():
     space = Space.of(tiny_config(), QuantSpec.uniform(8, 8), (2, 4))
-    with pytest.raises(SearchError, match="a budget of 1.5 average bits cannot be met, the smallest possible is 2"):
+    with pytest.raises(SearchError, match=r"a budget of 1\.5 average bits cannot be met, the smallest possible is 2"):
         Budget("average bits", 1.5).prices(space)

@@ -1,4 +1,4 @@
-"""AQ-BERT's search on a tiny model: it meets its size, learns what is dear, and a killed one ends with the same bits."""
+"""AQ-BERT's search on a tiny model: its size goes where it should, and a killed one ends with the same bits."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = Settings(epochs=2, batch_size=16, logits_learning_rate=0.2)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -29,7 +29,7 @@ def run(tmp_path, data, classifier):
     def call(work="work", settings=QUICK, average=2.5, seed=1, at=None):
         def watch(what, done, total):
             if what == "search" and done == at:
-                raise Killed
+                raise KilledError
 
         student, teacher = (load_finetuned(classifier, data.task) for _ in range(2))
         config = student.config.to_dict() | {"architectures": ["BertForSequenceClassification"]}
@@ -60,7 +60,7 @@ def test_without_a_size_term_nothing_pulls(run):
 @pytest.mark.parametrize("at", [3, 9])
 def test_a_killed_search_ends_with_the_same_bits(run, tmp_path, at):
     whole, _ = run("whole")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run("killed", at=at)
     assert (tmp_path / "killed" / CHECKPOINT).is_file()
     again, _ = run("killed")
@@ -72,5 +72,5 @@ def test_seeds_differ(run):
 
 
 def test_no_rows_to_hold_out(run):
-    with pytest.raises(SearchError, match="held_out 0.0 leaves a part of 120 training rows empty"):
+    with pytest.raises(SearchError, match=r"held_out 0\.0 leaves a part of 120 training rows empty"):
         run(settings=Settings(held_out=0.0))

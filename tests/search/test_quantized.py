@@ -1,4 +1,4 @@
-"""A matrix at some width: on the grid, with steps that no other candidate beats by more than the candidates' spacing."""
+"""A matrix at some width: on the grid, with steps that no other beats by more than the spacing of candidates."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A search from end to end: what it writes, and that the file it promises is the file that a model of its spec makes."""
+"""A search from end to end: what it writes, and that the file it promises is the one that a model of its spec makes."""
 
 import dataclasses
 import json
@@ -82,7 +82,7 @@ def test_an_interrupted_search_goes_on(tmp_path, data, classifier):
     with pytest.raises(CheckpointError, match="was not finished: go on with --resume"):
         search(classifier, data, tmp_path / "found", BITS, AQ)
     other = dataclasses.replace(AQ, aq=Settings(epochs=2, batch_size=32))
-    with pytest.raises(CheckpointError, match="holds a run with aq.epochs 1, not 2"):
+    with pytest.raises(CheckpointError, match=r"holds a run with aq\.epochs 1, not 2"):
         search(classifier, data, tmp_path / "found", BITS, other, resume=True)
     search(classifier, data, tmp_path / "found", BITS, AQ, resume=True)
     assert (tmp_path / "found" / "spec.json").read_bytes() == (tmp_path / "whole" / "spec.json").read_bytes()

@@ -77,7 +77,7 @@ class Budget:
         smallest = _extreme(np.where(space.allowed, prices.values, np.inf).min(axis=1), prices)
         largest = _extreme(prices.values.max(axis=1), prices)
         if self.limit < smallest:
-            lever = "raise it, or give fewer bits to the embeddings" if self.unit == "MiB" else "raise it"
+            lever = "raise it, or give the embeddings fewer bits" if self.unit == "MiB" else "raise it"
             wanted = f"a budget of {self.limit:g} {self.unit}"
             raise SearchError(f"{wanted} cannot be met, the smallest possible is {smallest:.4g}: {lever}")
         if self.unit != "ms" and self.limit * (1 - WITHIN) > largest:
