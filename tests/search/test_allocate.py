@@ -30,8 +30,10 @@ def test_nothing_is_better(seed):
         with pytest.raises(SearchError, match="no assignment is within"):
             allocate(costs, prices, budget, floor)
         return
-    best = min([cost for cost, price in every if floor <= price <= budget] or within)
     chosen = allocate(costs, prices, budget, floor)
+    while not any(floor <= price <= budget for _, price in every):
+        floor = max(0.0, 2 * floor - budget)
+    best = min(cost for cost, price in every if floor <= price <= budget)
     assert total(prices, chosen) <= budget
     assert total(costs, chosen) == pytest.approx(best, rel=GAP)
 
@@ -69,8 +71,10 @@ def test_a_floor_makes_it_spend():
     assert total(costs, chosen) == 198
 
 
-def test_a_floor_above_everything_is_left_out():
-    assert allocate(np.array([[1.0, 0.0]]), np.array([[0.0, 3.0]]), budget=10.0, floor=9.9).tolist() == [1]
+def test_a_floor_that_cannot_be_had_is_lowered():
+    assert allocate(np.array([[0.0, 1.0]]), np.array([[0.0, 3.0]]), budget=10.0, floor=9.9).tolist() == [1]
+    costs, prices = np.tile([0.0, 1.0], (3, 1)), np.tile([0.0, 100.0], (3, 1))
+    assert total(prices, allocate(costs, prices, budget=299.0, floor=296.0)) == 200
 
 
 def test_equal_items_fill_the_budget():

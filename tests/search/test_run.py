@@ -55,7 +55,7 @@ def test_the_report(tmp_path, data, classifier):
     report = search(classifier, data, tmp_path / "found", BITS, PLAN)
     stored = json.loads((tmp_path / "found" / "search.json").read_text())
     assert stored == {key: value for key, value in report.items() if key != "output"}
-    assert 2.97 <= stored["predicted"]["average_bits"] <= 3
+    assert 2.9 <= stored["predicted"]["average_bits"] <= 3
     assert stored["predicted"]["average bits"] == pytest.approx(stored["predicted"]["average_bits"])
     query = stored["tensors"]["encoder.layer.0.attention.self.query.weight"]
     assert sum(query["groups"].values()) == 2

@@ -32,13 +32,14 @@ def allocate(costs: Values, prices: Values, budget: float, floor: float = 0.0) -
     """(items): the index of the choice of each item; `costs` and `prices` (items, choices), cost inf where forbidden.
 
     Costs are finite elsewhere and not negative. A `floor` that cannot be had together with the budget, as may be with a
-    handful of large items, is left out. Raises `SearchError` if the cheapest assignment is over the budget already.
+    handful of large items, is lowered until it can: twice as far below the budget, and so on. Raises `SearchError` if
+    the cheapest assignment is over the budget already.
     """
     allowed = np.isfinite(costs)
     cheapest = np.where(allowed, prices, np.inf).min(axis=1).sum()
     if cheapest > budget:
         raise SearchError(f"no assignment is within {budget:g}: the cheapest takes {cheapest:g}")
-    floor = floor if floor <= np.where(allowed, prices, -np.inf).max(axis=1).sum() else 0.0
+    floor = min(max(floor, 0.0), np.where(allowed, prices, -np.inf).max(axis=1).sum())
     best: Choice = costs.argmin(axis=1)
     if floor <= total(prices, best) <= budget:
         return best
@@ -47,7 +48,7 @@ def allocate(costs: Values, prices: Values, budget: float, floor: float = 0.0) -
     if floor <= total(prices, start) <= budget:
         allowed &= _may_gain(costs, prices, start, rate, target)
     chosen = _branch_and_bound(costs, prices, floor, budget, allowed)
-    return allocate(costs, prices, budget) if chosen is None else chosen
+    return allocate(costs, prices, budget, 2 * floor - budget) if chosen is None else chosen
 
 
 def total(values: Values, chosen: Choice) -> float:

@@ -275,9 +275,7 @@ def _parts(train: Dataset, settings: Settings, seed: int) -> tuple[_Part, _Part]
     order = np.random.default_rng(seed).permutation(len(train))
     held_out = round(settings.held_out * len(train))
     if not 0 < held_out < len(train):
-        raise SearchError(
-            f"{len(train)} training rows cannot be parted: held_out {settings.held_out} leaves a part empty"
-        )
+        raise SearchError(f"held_out {settings.held_out} leaves a part of {len(train)} training rows empty")
     outer, inner = (train.select(np.sort(rows)) for rows in (order[:held_out], order[held_out:]))
     return _Part(inner, settings.batch_size, seed), _Part(outer, settings.batch_size, seed)
 

@@ -73,8 +73,9 @@ def _colour(bits: int) -> str:
 
 def _legend(space: Space, bits: Bits, y: int) -> Iterable[str]:
     """A field for each width, with the share of all searched weights that have it."""
+    pitch = min(STRIP + GAP, len(MATRICES) * (STRIP + GAP) // len(space.choices))
     for i, width in enumerate(space.choices):
-        x, share = LEFT + i * (STRIP + GAP), space.weights[bits == width].sum() / space.weights.sum()
+        x, share = LEFT + i * pitch, space.weights[bits == width].sum() / space.weights.sum()
         name = "pruned" if width == 0 else f"{width} bit{'s' * (width > 1)}"
         yield _field(x, y, HEIGHT, width) + _frame(x, y, HEIGHT)
         yield _text(x + HEIGHT + 6, y + 13, f"{name} {100 * share:.1f} %")

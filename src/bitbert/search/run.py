@@ -142,7 +142,7 @@ def _space(model: PreTrainedModel, recipe: Recipe, plan: Plan, budget: Budget) -
 
 def _about(model: str | Path, data: TaskData, budget: Budget, plan: Plan) -> dict[str, Any]:
     """What was asked for; of the two methods' settings only those that count."""
-    settings = dataclasses.asdict(plan)
+    settings = dataclasses.asdict(plan) | {"choices": list(plan.choices)}
     settings.pop("texts" if plan.method == "aq" else "aq")
     return {
         "model": str(model),

@@ -71,9 +71,8 @@ class Space:
         items = itertools.chain.from_iterable(_items(architecture, name, embeddings) for name in names)
         space = cls(config, base, tuple(sorted(choices)), tuple(items))
         for bits in space.choices:
-            space.spec(np.full(len(space.items), bits)).check_packable(
-                architecture.num_hidden_layers, architecture.pooler
-            )
+            everywhere = space.spec(np.full(len(space.items), bits))
+            everywhere.check_packable(architecture.num_hidden_layers, architecture.pooler)
         return space
 
     @cached_property
@@ -118,8 +117,7 @@ class Space:
     def _override(self, name: str, bits: list[int]) -> Override:
         changes: dict[str, Any] = {"group_bits": bits, "granularity": "row_group"}
         if tensor_kind(name).endswith("embedding"):
-            changes = {"bits": max(bits[0], 1)}
-            bits = [changes["bits"]]
+            changes = {"bits": bits[0]}
         if 1 in bits and self.base.weight(name).method not in _ONE_BIT_METHODS:
             changes["method"] = "lsq"
         return Override(name, changes)
