@@ -26,7 +26,7 @@ def run(tmp_path, data, classifier):
     tokenizer, recipe = load_tokenizer(classifier), load_recipe("kdlsq", ["calibration.batches=2"])
     train = encode(data.split("train"), data.task, tokenizer, 40)
 
-    def call(work="work", settings=QUICK, average=2.5, seed=1, at=None, checkpoint_seconds=60):
+    def call(work="work", settings=QUICK, *, average=2.5, seed=1, at=None, checkpoint_seconds=60):
         def watch(what, done, total):
             if what == "search" and done == at:
                 raise KilledError
@@ -36,14 +36,10 @@ def run(tmp_path, data, classifier):
         space = Space.of(config, recipe.spec("w8a8"))
         prices = byte_prices(space)
         target = Target(prices, average / 8 * prices[:, -1].sum())
-        how = {
-            "seed": seed,
-            "calibration": recipe.calibration,
-            "watch": watch,
-            "checkpoint_seconds": checkpoint_seconds,
-        }
+        how = {"seed": seed, "calibration": recipe.calibration, "watch": watch}
+        models = (student, teacher, train, tokenizer)
         costs = differentiable.search(
-            student, teacher, train, tokenizer, space, target, settings, tmp_path / work, **how
+            *models, space, target, settings, tmp_path / work, **how, checkpoint_seconds=checkpoint_seconds
         )
         return costs, (np.exp(-costs) * prices).sum() / target.total
 
