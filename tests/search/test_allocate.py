@@ -31,6 +31,7 @@ def test_nothing_is_better(seed):
             allocate(costs, prices, budget, floor)
         return
     chosen = allocate(costs, prices, budget, floor)
+    floor = min(floor, max(price for _, price in every))
     while not any(floor <= price <= budget for _, price in every):
         floor = max(0.0, 2 * floor - budget)
     best = min(cost for cost, price in every if floor <= price <= budget)
