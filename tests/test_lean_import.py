@@ -42,7 +42,9 @@ def test_reading_and_writing_never_import_torch_or_the_engine():
 
 def test_timing_imports_torch_in_the_workers_of_peers_only():
     pytest.importorskip("bitbert._native", reason="the native engine is not built")
-    code = "import bitbert.bench.run, bitbert.bench.setups, bitbert.bench.profile, bitbert.bench.plot"
+    code = (
+        "import bitbert.bench.run, bitbert.bench.setups, bitbert.bench.profile, bitbert.bench.price, bitbert.bench.plot"
+    )
     assert not modules_after(code) & HEAVY
     assert not modules_after("import bitbert.bench.worker, bitbert.bench.contenders.engine") & HEAVY
 
@@ -67,6 +69,11 @@ def test_layers_look_downwards(part):
             top, *rest = name.split(".")
             assert top not in HEAVY, f"{path} imports {name}"
             assert top != "bitbert" or rest[0] in ALLOWED[part], f"{path} imports {name}"
+
+
+def test_searching_never_runs_the_engine():
+    for path in (SOURCE / "search").glob("*.py"):
+        assert not {name.split(".")[1] for name in imports(path) if name.startswith("bitbert.")} & {"bench", "runtime"}
 
 
 @pytest.mark.parametrize("name", bitbert.__all__)

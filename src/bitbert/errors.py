@@ -31,3 +31,7 @@ class CheckpointError(BitbertError):
 
 class InstructionSetError(BitbertError):
     """An instruction set that was asked for by name and that this CPU or build does not have."""
+
+
+class SearchError(BitbertError):
+    """A budget that no assignment of bits meets, or a search that cannot be asked for like this."""

@@ -28,6 +28,7 @@ class Racer(Protocol):
 
 
 R = TypeVar("R", bound=Racer)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def interleave(
     return {racer.name: [totals[racer.name] for totals in rounds] for racer in racing}
 
 
-def rotated(racers: Sequence[R], turn: int) -> list[R]:
+def rotated(racers: Sequence[T], turn: int) -> list[T]:
     """The order of a turn.
 
     >>> rotated("abc", 4)

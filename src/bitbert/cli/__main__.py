@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 import bitbert
 from bitbert.errors import BitbertError
 
-COMMANDS = ("quickstart", "finetune", "quantize", "evaluate", "predict", "bench", "inspect", "doctor")
+COMMANDS = ("quickstart", "finetune", "search", "quantize", "evaluate", "predict", "bench", "inspect", "doctor")
 
 
 class Commands(TyperGroup):

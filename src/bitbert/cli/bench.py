@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bitbert.cli import options
-from bitbert.cli.output import notices, print_json, say
+from bitbert.cli.output import notices, print_json, progress, say
 from bitbert.cli.texts import from_file
 from bitbert.errors import DataError
 
 if TYPE_CHECKING:
     from bitbert.bench.contenders import Setup
-    from bitbert.bench.run import Watch
     from bitbert.bench.workload import Workload
 
 SHAPES = "1x32,1x128,8x128,32x128"
@@ -146,7 +142,7 @@ def _bench(
     from bitbert.bench.setups import peer
 
     setups = [*packed, *(peer(name, packed[0]) for name in peers)]
-    with _progress() as watch:
+    with progress() as watch:
         return run(setups, workloads, Budget(rounds, seconds), watch)
 
 
@@ -155,21 +151,8 @@ def _profile(directories: list[Path], setup: Setup, workloads: list[Workload], r
 
     if len(directories) > 1:
         raise DataError("--profile looks into one directory: give one")
-    with _progress() as watch:
+    with progress() as watch:
         return profile(directories[0], workloads, threads=setup.threads, rounds=rounds, isa=setup.isa, watch=watch)
-
-
-@contextmanager
-def _progress() -> Iterator[Watch]:
-    """A bar on standard error, drawn between rounds only: drawing takes time from whoever is being timed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    hidden = not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True, disable=hidden) as bar:
-        task = bar.add_task("")
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total, refresh=True)
 
 
 # ---- out -------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,3 +39,19 @@ def notices() -> Iterator[None]:
             say(f"note: {message}") if category is TruncationWarning else show(message, category, *rest, **more)
         )
         yield
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error: yields what is told what is being done, and how many of how many steps are done.
+
+    It is drawn when told and at no other time: drawing takes time from whoever may be timed.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    hidden = not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True, disable=hidden) as bar:
+        task = bar.add_task("")
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total, refresh=True)
