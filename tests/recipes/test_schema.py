@@ -207,7 +207,7 @@ def test_a_file_that_is_not_text(tmp_path):
 
 @pytest.mark.parametrize("name", ["gone.yaml", "kdlsqq", "."])
 def test_no_such_recipe(name):
-    with pytest.raises(RecipeError, match=r"no recipe '.*': expected a YAML file or one of: kdlsq, mkq, q8bert"):
+    with pytest.raises(RecipeError, match=r"no recipe '.*': expected a YAML file or one of: kdlsq, mkq, ptq, q8bert"):
         load_recipe(name)
 
 
