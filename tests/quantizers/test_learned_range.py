@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bitbert.quantizers import make_activation
-from bitbert.quantizers.learned_range import histogram, mse, percentile
+from bitbert.quantizers.learned_range import histogram, mse, mse_ends, percentile
 from bitbert.spec import ActivationSpec, WeightSpec
 from quantizers.cases import quantizer_of
 
@@ -187,3 +187,26 @@ def test_alpha_stays_positive():
     codes, scale, _ = quantizer(torch.randn(4, 4))
     assert scale > 0
     assert torch.isfinite(codes).all()
+
+
+@pytest.mark.parametrize("levels", [15, 255])
+def test_ends_with_the_smallest_error(levels):
+    """One outlier on one side: within a few percent of the best of all pairs of ends."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randn(20_000, generator=generator), torch.tensor([28.0])])
+
+    def error(low, high):
+        step = (high - low) / levels
+        zero_point = round(-low / step)
+        return (((x / step).round().clamp(-zero_point, levels - zero_point) * step) - x).square().sum().item()
+
+    low, high = (float(end) for end in mse_ends(x, levels))
+    pairs = [(-a, b) for a in np.linspace(0.5, 4.5, 33) for b in np.linspace(0.5, 28, 56)]
+    assert error(low, high) < 1.05 * min(error(*pair) for pair in pairs)
+    assert error(low, high) < error(float(x.min()), 28.0)
+
+
+def test_ends_of_numbers_on_one_side():
+    low, high = mse_ends(torch.linspace(0, 3, 1000), 15)
+    assert low == 0
+    assert high == pytest.approx(3, rel=0.1)

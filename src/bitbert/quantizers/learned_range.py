@@ -89,7 +89,7 @@ class LearnedRangeActivation(ActivationQuantizer):
         """alpha (and the zero point) from the sample."""
         sample = self.observer.take()
         if self.fits_zero_point:
-            low, high = torch.aminmax(sample) if self.init == "minmax" else percentile_ends(sample)
+            low, high = ENDS[self.init](sample, self.levels)
             low, high = low.clamp(max=0), high.clamp(min=0)
             self.alpha.copy_(high - low)
             self.zero_point.copy_((-low / (high - low).clamp(min=MIN_SCALE) * self.levels).round())
@@ -161,6 +161,32 @@ def mse(x: Tensor, levels: int) -> Tensor:
     return alphas[errors.argmin()]
 
 
+def mse_ends(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """(low, high) of a grid with a zero point, with the smallest squared error of `CANDIDATES` for each end.
+
+    Each candidate is a part of the extreme, from 1/`CANDIDATES` of it on. Of two ends the one farther from 0 is fitted
+    first: there stand the outliers, if any.
+    """
+    flat = x.flatten().float()
+    extremes = torch.stack([flat.min().clamp(max=0), flat.max().clamp(min=0)])
+    shares = torch.arange(1, CANDIDATES + 1, device=x.device) / CANDIDATES
+    for end in extremes.abs().argsort(descending=True):
+        candidates = extremes.repeat(CANDIDATES, 1)
+        candidates[:, end] *= shares
+        errors = torch.stack([_errors_between(part, candidates, levels) for part in flat.split(MSE_PART)]).sum(dim=0)
+        extremes = candidates[errors.argmin()]
+    return extremes[0], extremes[1]
+
+
+def _errors_between(x: Tensor, ends: Tensor, levels: int) -> Tensor:
+    """(candidates): squared error of grids from `ends` (candidates, 2)."""
+    low, high = ends[:, :1], ends[:, 1:]
+    steps = ((high - low) / levels).clamp(min=MIN_SCALE)
+    zero_points = (-low / steps).round()
+    codes = (x / steps).round_().clamp_(-zero_points, levels - zero_points)
+    return codes.mul_(steps).sub_(x).square_().sum(dim=1)
+
+
 def _rounding_errors(x: Tensor, steps: Tensor, levels: int) -> Tensor:
     return (x / steps).round_().clamp_(-levels, levels).mul_(steps).sub_(x).square_().sum(dim=1)
 
@@ -191,4 +217,10 @@ INITIALISATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "percentile": percentile,
     "histogram": histogram,
     "mse": mse,
+}
+ENDS: dict[str, Callable[[Tensor, int], tuple[Tensor, Tensor]]] = {
+    "minmax": lambda x, levels: torch.aminmax(x),
+    "percentile": lambda x, levels: percentile_ends(x),
+    "histogram": lambda x, levels: percentile_ends(x),  # the published search knows one end only
+    "mse": mse_ends,
 }
