@@ -92,6 +92,8 @@ def test_ctrl_c_ends_with_130(pack):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell's background jobs ignore the signal, and so would what they start: the tests may be such a job.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     process.stdin.write(b"a good film\n")
     process.stdin.flush()
