@@ -23,7 +23,7 @@ _PIPELINES = {
 }
 _CALLS = {
     "none": 'model.encode(["a sentence"])          # float32 (1, {hidden})',
-    "sequence": 'model.predict(["a gripping film"])    # labels and scores',
+    "sequence": 'model.predict(["a gripping film"])  # labels and scores',
     "answering": 'model.answer("Who left?", "He left at noon.")  # text, score, start, end',
     "tagging": 'model.tag("He left for London.")    # words with labels, entities',
 }
