@@ -22,10 +22,10 @@ _PIPELINES = {
     "BertForQuestionAnswering": "question-answering",
 }
 _CALLS = {
-    "none": 'model.encode(["a sentence"])          # float32 (1, {hidden})',
+    "none": 'model.encode(["a sentence"])  # float32 (1, {hidden})',
     "sequence": 'model.predict(["a gripping film"])  # labels and scores',
     "answering": 'model.answer("Who left?", "He left at noon.")  # text, score, start, end',
-    "tagging": 'model.tag("He left for London.")    # words with labels, entities',
+    "tagging": 'model.tag("He left for London.")  # words with labels, entities',
 }
 _NOT_METRICS = ("texts", "ms_per_text", "float32", "trained")
 
