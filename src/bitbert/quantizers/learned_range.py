@@ -18,15 +18,14 @@ clipped. With a zero point the range runs between the extremes (`minmax`) or bet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from bitbert.quantizers.base import MIN_SCALE, ActivationQuantizer, Units, WeightQuantizer
-from bitbert.quantizers.observer import SampleObserver
+from bitbert.quantizers.base import MIN_SCALE, Units
+from bitbert.quantizers.ranges import RangeActivation, RangeWeight
 from bitbert.quantizers.ste import Grid, Rounding
-from bitbert.spec import ActivationSpec, WeightSpec
 
 DROPPED_AT_EACH_END = 0.025
 CANDIDATES = 64  # a few percent apart, where the error is flat
@@ -34,21 +33,10 @@ MSE_PART = 2**12  # numbers for which all candidates are tried at once: what sta
 MAX_BINS = 2048  # the published sqrt(N) bins make the search quadratic in N; beyond this alpha moves by less than 0.1 %
 
 
-class LearnedRangeWeight(WeightQuantizer):
-    """alpha is a parameter per unit; the clip does not mask the weight's gradient."""
-
-    learned = True
+class LearnedRangeWeight(RangeWeight):
+    """The clip does not mask the weight's gradient."""
 
     init = "percentile"
-
-    def __init__(self, spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: torch.dtype) -> None:
-        """Start at range 1; `initialize` fits it by the rule called `init`."""
-        super().__init__(spec, groups, leftovers)
-        self.alpha = nn.Parameter(torch.ones(self.num_units))
-
-    def parameters_of(self, weight: Tensor, units: Units, high: Tensor) -> tuple[Tensor, ...]:
-        """(step size,) per unit, alpha / n."""
-        return (self.stored_scale(self.alpha / high.clamp(min=1), high),)
 
     def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
         """Round to nearest."""
@@ -63,44 +51,19 @@ class LearnedRangeWeight(WeightQuantizer):
         self.alpha.copy_(torch.stack([rule(part, int(n)) for part, n in zip(parts, levels, strict=True)]))
         self.clamp_()
 
-    @torch.no_grad()
-    def clamp_(self) -> None:
-        """Keep every alpha positive; called after each optimizer step."""
-        self.alpha.clamp_(min=MIN_SCALE * self.bound)
 
-
-class LearnedRangeActivation(ActivationQuantizer):
-    """alpha is a parameter; the gradient of x stops where it was clipped."""
+class LearnedRangeActivation(RangeActivation):
+    """The gradient of x stops where it was clipped; calibration goes by the rule called `init`."""
 
     init = "histogram"
 
-    def __init__(self, spec: ActivationSpec, kind: str, leftovers: torch.dtype) -> None:
-        """Start at range 1; calibration fits it by the rule called `init`."""
-        super().__init__(spec, kind, leftovers)
-        self.alpha = nn.Parameter(torch.ones(1))
-        self.observer = SampleObserver()
+    def ends(self, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """Both ends of the sample by the rule."""
+        return ENDS[self.init](sample, self.levels)
 
-    def observe(self, x: Tensor) -> None:
-        """Keep a sample of the batch."""
-        self.observer.add(x)
-
-    @torch.no_grad()
-    def finish_calibration(self) -> None:
-        """alpha (and the zero point) from the sample."""
-        sample = self.observer.take()
-        if self.fits_zero_point:
-            low, high = ENDS[self.init](sample, self.levels)
-            low, high = low.clamp(max=0), high.clamp(min=0)
-            self.alpha.copy_(high - low)
-            self.zero_point.copy_((-low / (high - low).clamp(min=MIN_SCALE) * self.levels).round())
-        else:
-            self.alpha.copy_(INITIALISATIONS[self.init](sample, self.levels))
-        self.clamp_()
-
-    @torch.no_grad()
-    def clamp_(self) -> None:
-        """Keep alpha positive; called after each optimizer step."""
-        self.alpha.clamp_(min=MIN_SCALE * self.levels)
+    def top(self, sample: Tensor) -> Tensor:
+        """The range of |sample| by the rule."""
+        return INITIALISATIONS[self.init](sample, self.levels)
 
     def rounding(self) -> Rounding | None:
         """To the step size alpha / n, unless alpha is being calibrated."""

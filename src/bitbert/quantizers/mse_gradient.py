@@ -16,33 +16,20 @@ exceed, on the symmetric grid -n..n (the printed one, up to 2^(b-1), does not fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bitbert.quantizers.base import MIN_SCALE, ActivationQuantizer, Units, WeightQuantizer
-from bitbert.quantizers.observer import SampleObserver
+from bitbert.quantizers.base import MIN_SCALE
+from bitbert.quantizers.ranges import RangeActivation, RangeWeight
 from bitbert.quantizers.ste import Grid, Quantized, TensorFunction
-from bitbert.spec import ActivationSpec, WeightSpec
 
 BEYOND = 1e-4  # share of the sample that the first range of an activation leaves out
 
 
-class MSEGradientWeight(WeightQuantizer):
-    """The range alpha is a parameter per unit."""
-
-    learned = True
-
-    def __init__(self, spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: torch.dtype) -> None:
-        """Start at range 1; `initialize` fits it."""
-        super().__init__(spec, groups, leftovers)
-        self.alpha = nn.Parameter(torch.ones(self.num_units))
-
-    def parameters_of(self, weight: Tensor, units: Units, high: Tensor) -> tuple[Tensor, ...]:
-        """(step size,) per unit, alpha / n."""
-        return (self.stored_scale(self.alpha / high.clamp(min=1), high),)
+class MSEGradientWeight(RangeWeight):
+    """Weights that are beyond the range get no gradient."""
 
     def encode(self, weight: Tensor, grid: Grid, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
         """Round to nearest."""
@@ -54,42 +41,17 @@ class MSEGradientWeight(WeightQuantizer):
         self.alpha.copy_(self.units.amax(weight.abs()))
         self.clamp_()
 
-    @torch.no_grad()
-    def clamp_(self) -> None:
-        """Keep every alpha positive; called after each optimizer step."""
-        self.alpha.clamp_(min=MIN_SCALE * self.bound)
 
+class MSEGradientActivation(RangeActivation):
+    """Calibration leaves out `BEYOND` of the sample, on each side where there is a zero point."""
 
-class MSEGradientActivation(ActivationQuantizer):
-    """The range alpha is a parameter; the zero point, if there is one, stays as calibrated."""
+    def ends(self, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """What `BEYOND` of the sample are below, and what they exceed."""
+        return -_exceeded(-sample), _exceeded(sample)
 
-    def __init__(self, spec: ActivationSpec, kind: str, leftovers: torch.dtype) -> None:
-        """Start at range 1; calibration fits it."""
-        super().__init__(spec, kind, leftovers)
-        self.alpha = nn.Parameter(torch.ones(1))
-        self.observer = SampleObserver()
-
-    def observe(self, x: Tensor) -> None:
-        """Keep a sample of the batch."""
-        self.observer.add(x)
-
-    @torch.no_grad()
-    def finish_calibration(self) -> None:
-        """The range that `BEYOND` of the sample exceed, on each side where there is a zero point."""
-        sample = self.observer.take()
-        if self.fits_zero_point:
-            low, high = -_exceeded(-sample).clamp(min=0), _exceeded(sample).clamp(min=0)
-            self.alpha.copy_(high - low)
-            self.clamp_()
-            self.zero_point.copy_((-low / self.alpha * self.levels).round().clamp(0, self.levels).squeeze())
-        else:
-            self.alpha.copy_(_exceeded(sample.abs()))
-            self.clamp_()
-
-    @torch.no_grad()
-    def clamp_(self) -> None:
-        """Keep alpha positive; called after each optimizer step."""
-        self.alpha.clamp_(min=MIN_SCALE * self.levels)
+    def top(self, sample: Tensor) -> Tensor:
+        """What `BEYOND` of |sample| exceed."""
+        return _exceeded(sample.abs())
 
     def quantize(self, x: Tensor, dtype: torch.dtype) -> Quantized:
         """Codes with the step size alpha / n."""
