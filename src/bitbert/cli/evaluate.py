@@ -10,19 +10,12 @@ from bitbert.cli import options
 from bitbert.cli.output import notices, print_json
 
 
+@options.with_data
 def evaluate(
     model: Annotated[str, typer.Argument(help="Packed directory, or directory of a float checkpoint.")],
+    *,
     split: Annotated[list[str] | None, typer.Option("--split", help="May be repeated. Default: validation.")] = None,
-    task: options.Task = None,
-    data_dir: options.DataDir = None,
-    download: options.Download = False,
-    train_file: options.TrainFile = None,
-    validation_file: options.ValidationFile = None,
-    test_file: options.TestFile = None,
-    text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
-    label_column: options.LabelColumn = "label",
-    contents: options.Contents = None,
-    regression: options.Regression = None,
+    data: options.DataOptions,
     threads: options.Threads = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
     max_length: Annotated[
@@ -40,15 +33,12 @@ def evaluate(
     bitbert evaluate mails-w4a8 --test-file held-out.csv --split test --json
     bitbert evaluate wnut17-w8a8 --task wnut17 --data-dir ./data --split test
     """
-    files = (train_file, validation_file, test_file)
-    head = options.read_head(model)
-    own = (text_column, label_column, contents)
-    data = options.read_data(task, data_dir, download, files, *own, regression, None, head)
+    task_data = data.read(options.read_head(model))
     from bitbert.training.evaluate import evaluate as run
 
     with notices():
         report = run(
-            model, data, split or ["validation"], threads=threads, batch_size=batch_size, max_length=max_length
+            model, task_data, split or ["validation"], threads=threads, batch_size=batch_size, max_length=max_length
         )
     if as_json:
         print_json(report)

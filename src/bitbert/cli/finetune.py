@@ -11,19 +11,12 @@ from bitbert.cli import options
 from bitbert.cli.output import print_json, say
 
 
+@options.with_data
 def finetune(
     model: Annotated[str, typer.Argument(help="Directory of a Hugging Face encoder; a hub name with --download.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
-    task: options.Task = None,
-    data_dir: options.DataDir = None,
-    download: options.Download = False,
-    train_file: options.TrainFile = None,
-    validation_file: options.ValidationFile = None,
-    test_file: options.TestFile = None,
-    text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
-    label_column: options.LabelColumn = "label",
-    contents: options.Contents = None,
-    regression: options.Regression = None,
+    *,
+    data: options.DataOptions,
     max_train: options.MaxTrain = None,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01, rich_help_panel="Run")] = 3.0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, rich_help_panel="Run")] = 32,
@@ -46,15 +39,13 @@ def finetune(
     bitbert finetune ./minilm --task squad --data-dir ./data --epochs 2 -o squad-float
     bitbert finetune ./minilm --contents tagging --train-file names.jsonl -o names-float
     """
-    files = (train_file, validation_file, test_file)
-    own = (text_column, label_column, contents)
-    data = options.read_data(task, data_dir, download, files, *own, regression, max_train)
+    task_data = data.read(max_train=max_train)
     from bitbert.training.evaluate import evaluate
     from bitbert.training.finetune import finetune as run
 
     report = run(
         model,
-        data,
+        task_data,
         output,
         epochs=epochs,
         batch_size=batch_size,
@@ -64,15 +55,15 @@ def finetune(
         resume=resume,
         overwrite=overwrite,
         report_to="tensorboard" if tensorboard else "none",
-        download=download,
+        download=data.download,
         work_dir=work_dir,
     )
-    held_out = [split for split in data.splits if split != "train"]
-    report["splits"] = evaluate(output, data, held_out, max_length=report["max_length"])
+    held_out = [split for split in task_data.splits if split != "train"]
+    report["splits"] = evaluate(output, task_data, held_out, max_length=report["max_length"])
     if as_json:
         print_json(report)
         return
     for split in held_out:
-        metric = data.task.main_metric
-        say(f"{split}: {metric} {report['splits'][split][metric]:.2f} on {len(data.split(split))} texts")
+        metric = task_data.task.main_metric
+        say(f"{split}: {metric} {report['splits'][split][metric]:.2f} on {len(task_data.split(split))} texts")
     say(f"Next: bitbert quantize {output} --bits w4a8 -o {output}-w4a8, with the same data options")

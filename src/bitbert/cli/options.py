@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -120,38 +123,67 @@ def read_head(model: str) -> Head | None:
     return Head(label2id, regression and contents == "texts", contents)
 
 
-def read_data(
-    task: str | None,
-    data_dir: Path | None,
-    download: bool,
-    files: tuple[Path | None, Path | None, Path | None],
-    text_columns: list[str],
-    label_column: str,
-    contents: Literal["texts", "answering", "tagging"] | None,
-    regression: bool | None,
-    max_train: int | None = None,
-    head: Head | None = None,
-) -> TaskData:
-    """The data that the options name; labels are numbered as `head` numbers them. `files`: train, validation, test."""
-    from bitbert.training.data import load_task
+@dataclass(frozen=True)
+class DataOptions:
+    """The options that name data, for commands under `with_data`."""
 
-    if head is not None:
-        if contents not in (None, head.contents):
-            raise ModelError(f"--contents {contents} does not go with the model, whose head is for {head.contents}")
-        contents = contents or head.contents
-        regression = head.regression if regression is None else regression
-    train, validation, test = files
-    return load_task(
-        task,
-        data_dir=data_dir,
-        download=download,
-        train_file=train,
-        validation_file=validation,
-        test_file=test,
-        text_columns=text_columns,
-        label_column=label_column,
-        contents=contents or "texts",
-        regression=regression,
-        label2id=head.label2id if head is not None and not regression else None,
-        max_train=max_train,
-    )
+    task: Task = None
+    data_dir: DataDir = None
+    download: Download = False
+    train_file: TrainFile = None
+    validation_file: ValidationFile = None
+    test_file: TestFile = None
+    text_column: TextColumns = field(default_factory=lambda: ["text"])
+    label_column: LabelColumn = "label"
+    contents: Contents = None
+    regression: Regression = None
+
+    @property
+    def given(self) -> bool:
+        """Whether any data are named."""
+        return any((self.task, self.train_file, self.validation_file, self.test_file))
+
+    def read(self, head: Head | None = None, max_train: int | None = None) -> TaskData:
+        """The data; labels are numbered as `head` numbers them."""
+        from bitbert.training.data import load_task
+
+        contents, regression = self.contents, self.regression
+        if head is not None:
+            if contents not in (None, head.contents):
+                raise ModelError(f"--contents {contents} does not go with the model, whose head is for {head.contents}")
+            contents = contents or head.contents
+            regression = head.regression if regression is None else regression
+        return load_task(
+            self.task,
+            data_dir=self.data_dir,
+            download=self.download,
+            train_file=self.train_file,
+            validation_file=self.validation_file,
+            test_file=self.test_file,
+            text_columns=self.text_column,
+            label_column=self.label_column,
+            contents=contents or "texts",
+            regression=regression,
+            label2id=head.label2id if head is not None and not regression else None,
+            max_train=max_train,
+        )
+
+
+def with_data(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with an option for each field of `DataOptions` in place of its parameter `data`."""
+    signature = inspect.signature(command, eval_str=True)
+    annotations = get_type_hints(DataOptions, include_extras=True)
+    standard = DataOptions()
+    spread = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(standard, name), annotation=annotation)
+        for name, annotation in annotations.items()
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(data=DataOptions(**{name: given.pop(name) for name in annotations}), **given)
+
+    parameters = [p for own in signature.parameters.values() for p in (spread if own.name == "data" else [own])]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run

@@ -13,9 +13,11 @@ from bitbert.cli.texts import from_file
 from bitbert.errors import DataError, RecipeError
 
 
+@options.with_data
 def quantize(
     model: Annotated[str, typer.Argument(help="Directory of a fine-tuned model; a hub name with --download.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
+    *,
     bits: Annotated[
         str | None,
         typer.Option("--bits", help="Width of weights and activations, wXaY. Default: the recipe's, or w8a8."),
@@ -50,16 +52,7 @@ def quantize(
             "--texts", help="Texts for --calibrate-only: one a line, or CSV, JSONL or Parquet.", rich_help_panel="Data"
         ),
     ] = None,
-    task: options.Task = None,
-    data_dir: options.DataDir = None,
-    download: options.Download = False,
-    train_file: options.TrainFile = None,
-    validation_file: options.ValidationFile = None,
-    test_file: options.TestFile = None,
-    text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
-    label_column: options.LabelColumn = "label",
-    contents: options.Contents = None,
-    regression: options.Regression = None,
+    data: options.DataOptions,
     max_train: options.MaxTrain = None,
     max_length: options.MaxLength = None,
     seed: options.Seed = 42,
@@ -84,37 +77,33 @@ def quantize(
         _check_minutes_only(long | {"--resume": resume, "--tensorboard": tensorboard})
     elif texts is not None:
         raise DataError("--texts goes with --calibrate-only; training needs labels: --task or --train-file")
-    head = options.read_head(model)
-    files = (train_file, validation_file, test_file)
-    own = (text_column, label_column, contents)
-    data = None
-    if not only_calibrate or task or any(files):
-        data = options.read_data(task, data_dir, download, files, *own, regression, max_train, head)
+    needed = data.given or not only_calibrate
+    task_data = data.read(options.read_head(model), max_train) if needed else None
     how: dict[str, Any] = {
         "bits": bits,
         "settings": settings or (),
         "seed": seed,
         "max_length": max_length,
-        "download": download,
+        "download": data.download,
         "overwrite": overwrite,
     }
     with notices():
         if only_calibrate:
             from bitbert.training.post_training import RECIPE, calibrate_only
 
-            given = None if texts is None else list(from_file(texts, text_column))
-            report = calibrate_only(model, output, texts=given, task=data, recipe=recipe or RECIPE, **how)
+            given = None if texts is None else list(from_file(texts, data.text_column))
+            report = calibrate_only(model, output, texts=given, task=task_data, recipe=recipe or RECIPE, **how)
         else:
             from bitbert.training.pipeline import quantize as run
 
-            assert data is not None
+            assert task_data is not None
             how |= {"spec": spec, "teacher": teacher, "layers": layers, "work_dir": work_dir, "resume": resume}
             events = "tensorboard" if tensorboard else "none"
-            report = run(model, data, output, recipe=recipe, report_to=events, **how)
+            report = run(model, task_data, output, recipe=recipe, report_to=events, **how)
     if as_json:
         print_json(report)
     else:
-        _show(report, data.task.main_metric if data else "", output)
+        _show(report, task_data.task.main_metric if task_data else "", output)
 
 
 def _check_minutes_only(given: dict[str, Any]) -> None:

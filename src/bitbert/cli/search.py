@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 _BUDGET, _METHOD = "Budget (one of them)", "Method"
 
 
+@options.with_data
 def search(
     model: Annotated[str, typer.Argument(help="Directory of a fine-tuned model; a hub name with --download.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
+    *,
     budget_mib: Annotated[
         float | None, typer.Option("--budget-mib", help="Size of model.safetensors, MiB.", rich_help_panel=_BUDGET)
     ] = None,
@@ -68,16 +70,7 @@ def search(
         list[str] | None,
         typer.Option("--set", help="Change a setting of aq: key=number. May be repeated.", rich_help_panel=_METHOD),
     ] = None,
-    task: options.Task = None,
-    data_dir: options.DataDir = None,
-    download: options.Download = False,
-    train_file: options.TrainFile = None,
-    validation_file: options.ValidationFile = None,
-    test_file: options.TestFile = None,
-    text_column: options.TextColumns = ["text"],  # noqa: B006 (typer copies it)
-    label_column: options.LabelColumn = "label",
-    contents: options.Contents = None,
-    regression: options.Regression = None,
+    data: options.DataOptions,
     max_train: options.MaxTrain = None,
     max_length: options.MaxLength = None,
     seed: options.Seed = 42,
@@ -98,9 +91,6 @@ def search(
     bitbert search sst2-float --budget-ms 3 --shape 1x128 --threads 1 --task sst2 --data-dir ./data -o sst2-3ms
     """
     budget = _budget(budget_mib, average_bits, budget_ms)
-    head = options.read_head(model)
-    files = (train_file, validation_file, test_file)
-    own = (text_column, label_column, contents)
     from bitbert.search.differentiable import Settings
     from bitbert.search.run import Plan, check_target
     from bitbert.search.run import search as run
@@ -117,15 +107,15 @@ def search(
         seed=seed,
         max_length=max_length,
     )
-    data = options.read_data(task, data_dir, download, files, *own, regression, max_train, head)
+    task_data = data.read(options.read_head(model), max_train)
     with notices(), progress() as watch:
         report = run(
             model,
-            data,
+            task_data,
             output,
             _clocked(budget, shape, threads),
             plan,
-            download=download,
+            download=data.download,
             work_dir=work_dir,
             resume=resume,
             overwrite=overwrite,
