@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from bitbert.recipes.schema import load_recipe
-from bitbert.search.progress import Watch
 from bitbert.search.sensitivity import ESTIMATES, measured, rank_correlation, sensitivity
 from bitbert.search.space import Space
 from bitbert.training.data import load_task
 from bitbert.training.encode import encode, some_batches
 from bitbert.training.models import load_finetuned, load_tokenizer
 from bitbert.training.results import machine
+from bitbert.watch import Watch
 
 BATCH_SIZE = 32
 CHOICES = (0, 1, 2, 4, 8)

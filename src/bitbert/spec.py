@@ -38,6 +38,9 @@ LEFTOVER_DTYPES = ("float16", "float32")
 WEIGHT_METHODS = ("minmax", "learned_range", "lsq", "mse_gradient", "ternary", "binary")
 ACTIVATION_METHODS = ("minmax", "learned_range", "lsq", "mse_gradient")
 
+# The range of the others is the largest weight, or starts near it: a poor value for all of them to take.
+ONE_BIT_METHODS = ("lsq", "binary")
+
 # Methods that give a code to fewer widths than the grids have; 0 (pruned) goes with every method.
 _METHOD_BITS = {"ternary": 2, "binary": 1}
 

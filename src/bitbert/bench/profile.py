@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bitbert.bench.machine import machine
-from bitbert.bench.run import Watch
 from bitbert.bench.summary import spread
 from bitbert.bench.workload import Workload
 from bitbert.checkpoint import read
 from bitbert.runtime.engine import Engine
+from bitbert.watch import Watch
 
 Seconds = dict[str, float]
 

@@ -18,11 +18,9 @@ from bitbert.bench.setups import sizes
 from bitbert.bench.summary import ratios, spread
 from bitbert.bench.workload import Workload
 from bitbert.errors import ModelError
+from bitbert.watch import Watch
 
 INSTALL = "pip install 'bitbert[bench]'"
-
-Watch = Callable[[str, int, int], None]
-"""Is told what is being done, and how many of how many steps of it are done."""
 
 T = TypeVar("T")
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bitbert.errors import RecipeError, SpecError
 from bitbert.spec import (
     ACTIVATION_KINDS,
+    ONE_BIT_METHODS,
     WEIGHT_KINDS,
     Override,
     QuantSpec,
@@ -32,8 +33,6 @@ from bitbert.spec import (
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-# Their range is the largest weight, or starts near it: a poor value for all of them to take.
-_NOT_BINARY = ("minmax", "learned_range")
 
 MODEL = "model"  # what stages call the float model that was given
 
@@ -239,7 +238,7 @@ def _apart(last: LastLayers, uniform: Callable[[str], QuantSpec], num_layers: in
 
 
 def _check_trainable(name: str, weight: WeightSpec) -> None:
-    if 1 in weight.all_bits and weight.method in _NOT_BINARY:
+    if 1 in weight.all_bits and weight.method not in ONE_BIT_METHODS:
         raise SpecError(f"{name}: method {weight.method!r} gives 2 to 8 bits, not 1; for 1 bit use 'binary'")
 
 

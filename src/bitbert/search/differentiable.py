@@ -46,7 +46,6 @@ from bitbert.quantizers.lsq import LSQWeight
 from bitbert.quantizers.mixture import MixtureWeight
 from bitbert.recipes.schema import Calibration
 from bitbert.search.divergence import answers, divergence, rows_of
-from bitbert.search.progress import Watch, watched
 from bitbert.search.quantized import Groups, best_steps
 from bitbert.search.space import Space
 from bitbert.spec import Override, WeightSpec, row_groups
@@ -54,6 +53,7 @@ from bitbert.training.calibrate import calibrate
 from bitbert.training.encode import LengthGroupedSampler, collator, some_batches
 from bitbert.training.trainer import bfloat16_is_fast, set_dropout
 from bitbert.training.work import disk_errors
+from bitbert.watch import Watch, watched
 
 Values = NDArray[np.float64]
 

@@ -23,7 +23,6 @@ from bitbert.search import differentiable
 from bitbert.search.allocate import allocate, total
 from bitbert.search.budget import Budget, Prices
 from bitbert.search.picture import picture
-from bitbert.search.progress import Watch
 from bitbert.search.sensitivity import sensitivity
 from bitbert.search.size import file_bytes
 from bitbert.search.space import DEFAULT_CHOICES, Bits, Space
@@ -33,6 +32,7 @@ from bitbert.training.encode import default_length, digest, encode, some_batches
 from bitbert.training.models import load_finetuned, load_tokenizer
 from bitbert.training.results import machine
 from bitbert.training.work import work_directory
+from bitbert.watch import Watch
 
 SPEC, REPORT, PICTURE = "spec.json", "search.json", "bits.svg"
 BATCH_SIZE = 32  # of calibration; a text costs the same in any batch

@@ -29,10 +29,10 @@ from transformers import PreTrainedModel
 
 from bitbert.prepare import base_model
 from bitbert.search.divergence import Batch, answers, divergence, random_direction
-from bitbert.search.progress import Watch, watched
 from bitbert.search.quantized import Groups, change
 from bitbert.search.space import Space
 from bitbert.spec import row_groups, tensor_kind
+from bitbert.watch import Watch, watched
 
 Values = NDArray[np.float64]
 

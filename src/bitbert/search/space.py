@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 
 from bitbert.checkpoint.architecture import Architecture
 from bitbert.errors import SearchError
-from bitbert.spec import MAX_BITS, Override, QuantSpec, row_groups, tensor_kind, weight_names
+from bitbert.spec import MAX_BITS, ONE_BIT_METHODS, Override, QuantSpec, row_groups, tensor_kind, weight_names
 
 DEFAULT_CHOICES = (0, 2, 4, 8)
-# The others have a range that is the largest weight, or starts near it: with two codes that is a poor value.
-_ONE_BIT_METHODS = ("lsq", "binary")
 
 Bits = NDArray[np.int64]
 
@@ -118,7 +116,7 @@ class Space:
         changes: dict[str, Any] = {"group_bits": bits, "granularity": "row_group"}
         if tensor_kind(name).endswith("embedding"):
             changes = {"bits": bits[0]}
-        if 1 in bits and self.base.weight(name).method not in _ONE_BIT_METHODS:
+        if 1 in bits and self.base.weight(name).method not in ONE_BIT_METHODS:
             changes["method"] = "lsq"
         return Override(name, changes)
 

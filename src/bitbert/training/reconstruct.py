@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 from bitbert.prepare import base_model
 from bitbert.recipes.schema import Reconstruction
 from bitbert.training.distill import hidden_loss
+from bitbert.training.parameters import PositiveScales, parameter_kind
 from bitbert.training.progress import counted
 from bitbert.training.trainer import bfloat16_is_fast
 
@@ -131,7 +132,7 @@ def _train(
 ) -> None:
     optimizer = torch.optim.Adam(_parameter_groups(block.ours, settings))
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, settings.steps)
-    quantizers: list[Any] = [module for module in block.ours.modules() if hasattr(module, "clamp_")]
+    scales = PositiveScales(block.ours)
     for number in _order(len(batches), settings.steps, generator):
         batch = batches[number]
         with torch.autocast(batch["input_ids"].device.type, torch.bfloat16, enabled=bfloat16_is_fast()):
@@ -140,8 +141,7 @@ def _train(
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-        for quantizer in quantizers:
-            quantizer.clamp_()
+        scales.clamp_()
         advance()
 
 
@@ -159,6 +159,5 @@ def _parameter_groups(block: nn.Module, settings: Reconstruction) -> list[dict[s
     }
     groups: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
     for name, parameter in block.named_parameters():
-        kind = "weight_scales" if "weight_quantizer" in name else "activation_scales"
-        groups[kind if "quantizer" in name else "weights"].append(parameter)
+        groups[parameter_kind(name)].append(parameter)
     return [{"params": groups[name], "lr": rate} for name, rate in rates.items() if groups[name]]

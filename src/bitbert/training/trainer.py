@@ -42,6 +42,7 @@ from bitbert.training.distill import (
     value_loss,
 )
 from bitbert.training.encode import IGNORED, INPUTS, LengthGroupedSampler, collator
+from bitbert.training.parameters import PositiveScales, parameter_kind
 
 
 class QuantTrainer(Trainer):
@@ -98,7 +99,8 @@ class QuantTrainer(Trainer):
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in settings}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                groups[_group(name, decayed)].append(parameter)
+                kind = parameter_kind(name)
+                groups["no_decay" if kind == "weights" and name not in decayed else kind].append(parameter)
         return [
             {"params": groups[name], "lr": rate, "weight_decay": decay}
             for name, (rate, decay) in settings.items()
@@ -179,14 +181,6 @@ def _outputs_loss(student: Any, teacher: Any, inputs: dict[str, Tensor]) -> Tens
     return logits_loss(ours[labelled], theirs[labelled]) if ours.dim() == 3 else logits_loss(ours, theirs)
 
 
-def _group(name: str, decayed: set[str]) -> str:
-    if "weight_quantizer" in name:
-        return "weight_scales"
-    if "quantizer" in name:
-        return "activation_scales"
-    return "weights" if name in decayed else "no_decay"
-
-
 def arguments(
     stage: Stage, work_dir: Path, seed: int, *, logging_steps: int = 50, report_to: str = "none"
 ) -> TrainingArguments:
@@ -232,13 +226,12 @@ class _KeepScalesPositive(TrainerCallback):
     """Clamps learned scales after every optimizer step."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._quantizers: list[Any] = [m for m in model.modules() if hasattr(m, "clamp_")]
+        self._scales = PositiveScales(model)
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        for quantizer in self._quantizers:
-            quantizer.clamp_()
+        self._scales.clamp_()
 
 
 class _FollowEpoch(TrainerCallback):

@@ -1,4 +1,4 @@
-"""How a search tells what it is doing; who shows it is not its affair."""
+"""How long work tells what it is doing; who shows it is not its affair."""
 
 from __future__ import annotations
 
