@@ -54,6 +54,22 @@ def test_a_recipe_is_what_its_file_says_and_survives_being_written(name, written
 # ---- settings --------------------------------------------------------------------------------------------------------
 
 
+def test_a_recipe_may_stand_on_another(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: kdlsq\nname: mine\nweights: {linear: {granularity: row}}\n")
+    (tmp_path / "on-mine.yaml").write_text("base: mine.yaml\nname: on mine\nbits: w2a8\nstages: [{epochs: 1.0}]\n")
+    kdlsq, mine = load_recipe("kdlsq"), load_recipe(tmp_path / "on-mine.yaml")
+    assert mine.weights == kdlsq.weights | {"linear": {"granularity": "row"}}
+    assert mine.activations == kdlsq.activations
+    assert (mine.bits, mine.name, len(mine.stages), mine.stages[0].epochs) == ("w2a8", "on mine", 1, 1.0)
+
+
+def test_a_recipe_that_stands_on_itself(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\n")
+    with pytest.raises(RecipeError, match=r"a\.yaml has more than 8 bases"):
+        load_recipe(tmp_path / "a.yaml")
+
+
 def test_a_field_of_a_stage_alone_holds_for_all_stages(written):
     path = written(stages=[{"epochs": 1.0}, {"epochs": 2.0}])
     recipe = load_recipe(path, ["epochs=5", "losses.hidden=0.5", "dropout=0.2"])

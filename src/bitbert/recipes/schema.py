@@ -1,12 +1,14 @@
 """What a recipe may say, and reading one: YAML -> `Recipe`, checked, with `key=value` settings on top.
 
 A recipe gives a quantizer to every kind of tensor and a list of training stages. Its width is a default: `--bits` names
-another, so one recipe serves all widths that its quantizers can do.
+another, so one recipe serves all widths that its quantizers can do. A file may name another recipe as its `base`, and
+then says only what is different.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -34,6 +36,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
+MAX_BASES = 8  # a recipe that stands on more stands on itself
 MODEL = "model"  # what stages call the float model that was given
 
 Initialisation = Literal["minmax", "percentile", "histogram", "mse"]
@@ -269,6 +272,28 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
 
 
 def _read(name_or_file: str | Path) -> dict[str, Any]:
+    """What the file says, on top of what its `base` says: a packaged recipe, or a file that is found from this one."""
+    chain, place = [_read_one(name_or_file)], Path(name_or_file).parent
+    while (base := chain[-1].pop("base", None)) is not None:
+        if len(chain) > MAX_BASES:
+            raise RecipeError(f"recipe {name_or_file} has more than {MAX_BASES} bases, one on the other")
+        where = base if base in names() else place / str(base)
+        chain.append(_read_one(where))
+        place = Path(where).parent
+    return functools.reduce(_merged, reversed(chain))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` on top: mappings field by field, all else replaced."""
+    both = {key: _merged(base[key], value) for key, value in changes.items() if _are_mappings(base.get(key), value)}
+    return base | changes | both
+
+
+def _are_mappings(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _read_one(name_or_file: str | Path) -> dict[str, Any]:
     path = Path(name_or_file)
     packaged = resources.files("bitbert.recipes").joinpath(f"{name_or_file}.yaml")
     if str(name_or_file) not in names() and not path.is_file():
