@@ -134,12 +134,19 @@ def test_the_last_layers_have_a_width_of_their_own():
 
 def test_a_stage_may_be_float_in_part(written):
     path = written(stages=[{"bits": "w4a32"}, {"bits": "w32a8"}, {}])
-    recipe = load_recipe(path)
-    weights_only, activations_only, final = (recipe.spec_of(stage, "w2a8", 2) for stage in recipe.stages)
+    recipe = load_recipe(path, bits="w2a8")
+    weights_only, activations_only, final = (recipe.spec_of(stage, 2) for stage in recipe.stages)
     assert {w.bits for w in weights_only.weights.values()} == {4}
     assert {a.bits for a in weights_only.activations.values()} == {None}
     assert {w.bits for w in activations_only.weights.values()} == {None}
     assert final == recipe.spec("w2a8", 2)
+
+
+def test_a_setting_may_need_the_width_that_is_asked_for():
+    setting = ["weights.all.packing=base3"]  # of ternary codes
+    assert load_recipe("kdlsq", setting, "w2a8").spec().weights["linear"].packing == "base3"
+    with pytest.raises(RecipeError, match="base3"):
+        load_recipe("kdlsq", setting)
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------

@@ -178,9 +178,9 @@ class Recipe(_Strict):
         last = _apart(self.last_layers, self._uniform, num_layers) if self.last_layers and num_layers else []
         return self._uniform(bits or self.bits, last)
 
-    def spec_of(self, stage: Stage, bits: str | None, num_layers: int) -> QuantSpec:
-        """The spec at which `stage` trains, in a run whose result has `bits`."""
-        return self._uniform(stage.bits) if stage.bits else self.spec(bits, num_layers)
+    def spec_of(self, stage: Stage, num_layers: int) -> QuantSpec:
+        """The spec at which `stage` trains."""
+        return self._uniform(stage.bits) if stage.bits else self.spec(num_layers=num_layers)
 
     def check(self) -> None:
         """Raise `SpecError` unless every width that the recipe names can be trained."""
@@ -251,8 +251,8 @@ def names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or file and apply settings such as `epochs=1` or `losses.hidden=0`.
+def load_recipe(name_or_file: str | Path, settings: Sequence[str] = (), bits: str | None = None) -> Recipe:
+    """Read a recipe by name or file, with another width if `bits` (wXaY) says so, and settings such as `epochs=1`.
 
     A setting names a field of the recipe by its dotted path; a field of a stage may be named alone and then holds for
     all stages. Raises `RecipeError` for whatever a recipe may not say.
@@ -261,12 +261,16 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
     where = str(name_or_file)
     for setting in settings:
         _apply(data, setting)
+    if bits is not None:
+        data["bits"] = bits
     try:
         recipe = Recipe.model_validate(data)
         recipe.check()
     except ValidationError as error:
         raise RecipeError(f"recipe {where}: {_first_problem(error)}") from None
     except SpecError as error:
+        if bits is not None:  # it is the width that was asked for that cannot be, not the file
+            raise
         raise RecipeError(f"recipe {where}: {error}") from None
     return recipe
 

@@ -66,7 +66,7 @@ def quantize(
     before any training where possible.
     """
     output = Path(os.path.abspath(output))
-    chosen = load_recipe(recipe or (default_recipe(bits or "w8a8") if spec is None else MIXED), settings)
+    chosen = load_recipe(recipe or (default_recipe(bits or "w8a8") if spec is None else MIXED), settings, bits)
     check_target(output, overwrite)
     data = task_data(task, data_dir=data_dir, download=download)
     set_seed(seed)
@@ -77,7 +77,7 @@ def quantize(
 
     first = fresh()
     config = first.config
-    wanted = _specs(chosen, bits, spec, config.num_hidden_layers)
+    wanted = _specs(chosen, bool(bits), spec, config.num_hidden_layers)
     check_fits(first, wanted(None))
     teacher_model = load_finetuned(teacher or model, data.task, download=download, scores=True)
     check_teacher(teacher_model.config, config, chosen)
@@ -87,7 +87,7 @@ def quantize(
         "model": str(model),
         "teacher": str(teacher or model),
         "task": data.task.name,
-        "bits": bits or ("spec" if spec else chosen.bits),
+        "bits": "spec" if spec else chosen.bits,
         "layers": config.num_hidden_layers,
         "seed": seed,
         "max_length": max_length,
@@ -111,20 +111,23 @@ def quantize(
 
 
 def _specs(
-    recipe: Recipe, bits: str | None, spec: str | Path | QuantSpec | None, num_layers: int
+    recipe: Recipe, uniform: bool, spec: str | Path | QuantSpec | None, num_layers: int
 ) -> Callable[[Stage | None], QuantSpec]:
-    """What a stage is trained at, None being the result, which must be one that can be packed."""
+    """What a stage is trained at, None being the result, which must be one that can be packed.
+
+    `uniform`: one width was asked for.
+    """
     if spec is None:
-        final = recipe.spec(bits, num_layers)
+        final = recipe.spec(num_layers=num_layers)
         recipe.check_overrides(final, num_layers)
-    elif bits or any(stage.bits for stage in recipe.stages):
+    elif uniform or any(stage.bits for stage in recipe.stages):
         raise RecipeError(
             "a spec says all widths: give no bits beside it, and a recipe whose stages have none of their own"
         )
     else:
         final = spec if isinstance(spec, QuantSpec) else read_spec(Path(spec))
     final.check_packable(num_layers, pooler=True)
-    return lambda stage: recipe.spec_of(stage, bits, num_layers) if stage and stage.bits else final
+    return lambda stage: recipe.spec_of(stage, num_layers) if stage and stage.bits else final
 
 
 def _rows(

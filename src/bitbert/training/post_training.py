@@ -63,8 +63,7 @@ def calibrate_only(
     """
     started = time.perf_counter()
     output = Path(os.path.abspath(output))
-    chosen = _load_recipe(recipe, settings)
-    bits = bits or chosen.bits
+    chosen = _load_recipe(recipe, settings, bits)
     check_target(output, overwrite)
     if texts is None and task is None:
         raise DataError("nothing to calibrate on: give texts (--texts FILE), a task (--task sst2) or --train-file")
@@ -72,7 +71,7 @@ def calibrate_only(
     set_seed(seed)
     tokenizer = load_tokenizer(model, download=download)
     student, float32 = (_load(model, data, download) for _ in range(2))
-    spec = chosen.spec(bits, student.config.num_hidden_layers)
+    spec = chosen.spec(num_layers=student.config.num_hidden_layers)
     spec.check_packable(student.config.num_hidden_layers, pooler=True)
     chosen.check_overrides(spec, student.config.num_hidden_layers)
     prepare(student, spec)
@@ -82,11 +81,11 @@ def calibrate_only(
     encoded = _encoded(texts, data, how.batches * how.batch_size, tokenizer, max_length, seed)
     batches = some_batches(encoded, tokenizer, how.batch_size, how.batches, seed)
     calibrate(student, batches, how)
-    title = f"{chosen.name} {bits}" if progress else None
+    title = f"{chosen.name} {chosen.bits}" if progress else None
     report = {
         "model": str(model),
         **({"task": data.task.name} if data else {}),
-        "bits": bits,
+        "bits": chosen.bits,
         "seed": seed,
         "max_length": max_length,
         "recipe": chosen.name,
@@ -100,8 +99,8 @@ def calibrate_only(
     return report | {"output": str(output)}
 
 
-def _load_recipe(recipe: str | Path, settings: Sequence[str]) -> Recipe:
-    chosen = load_recipe(recipe, settings)
+def _load_recipe(recipe: str | Path, settings: Sequence[str], bits: str | None) -> Recipe:
+    chosen = load_recipe(recipe, settings, bits)
     if chosen.stages:
         raise RecipeError(f"recipe {chosen.name} has stages to train; calibration alone takes one without, such as ptq")
     return chosen
