@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy as np
 from datasets import concatenate_datasets
 
 import bitbert
+from bitbert.bench.records import commit, write_json
 from bitbert.errors import BitbertError
 from bitbert.training.data import TaskData, load_task
 from bitbert.training.evaluate import packed_run
@@ -68,7 +68,7 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
     """Train the cell unless its packed directory is in `models` already, and return its result."""
     data = with_splits_together(load_task(cell.task, data_dir=data_dir, max_train=cell.max_train))
     packed = models / cell.name
-    commit = current_commit()
+    measured_at = commit(RESULTS.parent)
     if not packed.exists():
         how: dict[str, Any] = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
         if cell.calibrate_only:
@@ -77,7 +77,7 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
             bitbert.quantize(teacher, data, packed, **how, resume=True)
     report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
     outputs = packed_run(bitbert.load(packed), data.task)(data.split(scored_on(data)))
-    return summary(cell, data, report, teacher) | {"commit": commit, "outputs": compact(outputs)}
+    return summary(cell, data, report, teacher) | {"commit": measured_at, "outputs": compact(outputs)}
 
 
 def with_splits_together(data: TaskData) -> TaskData:
@@ -135,25 +135,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def current_commit() -> str:
-    """The commit, with `+changes` if the package differs from it."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *arguments], cwd=RESULTS.parent, capture_output=True, text=True)
-
-    changed = git("diff", "--quiet", "HEAD", "--", ":/src", ":/native").returncode
-    return git("rev-parse", "HEAD").stdout.strip() + ("+changes" if changed else "")
-
-
-def write(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    outputs = json.dumps(result["outputs"], separators=(",", ":"))
-    text = json.dumps(result | {"outputs": 0}, indent=1).replace('"outputs": 0', f'"outputs": {outputs}')
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", required=True, help="a GLUE task: sst2, cola, mrpc, stsb, ...")
@@ -177,7 +158,7 @@ def main() -> int:
     except BitbertError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write(cell.result, result)
+    write_json(cell.result, result, on_one_line="outputs")
     print(f"{cell.name}: {result['metric']} {result['score']:.2f}, drop {result['drop']:.2f}", file=sys.stderr)
     return 0
 

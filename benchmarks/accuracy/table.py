@@ -12,8 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bitbert.bench.records import put_between
+
 HERE = Path(__file__).parent
-START, END = "<!-- table -->\n", "<!-- end of table -->"
+START, END = "<!-- table -->", "<!-- end of table -->"
 TASKS = ("sst2", "cola", "mrpc", "stsb")
 COLUMNS = (
     "task, metric",
@@ -81,9 +83,7 @@ def write_table(readme: Path = HERE / "README.md", results: Path = HERE / "resul
     """Put the table between its marks in `readme`."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
     table = "\n".join([_line(COLUMNS), _line("---" for _ in COLUMNS), *rows(found)])
-    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
-    readme.write_text(f"{before}{START}{table}\n{END}{after}", encoding="utf-8")
+    put_between(readme, START, table, END)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from models import Model, packed
 
 from bitbert.bench import setups
 from bitbert.bench.contenders import FLOAT32, PEERS, Setup
+from bitbert.bench.records import commit, write_json
 from bitbert.bench.rounds import Budget
 from bitbert.bench.run import bench
 from bitbert.bench.summary import spread
@@ -154,35 +153,18 @@ def layers(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def current_commit() -> str:
-    """The commit, with `+changes` if what is timed differs from it."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *arguments], cwd=RESULTS.parent, capture_output=True, text=True)
-
-    changed = git("diff", "--quiet", "HEAD", "--", ":/src", ":/native", ":/benchmarks/encoder/*.py").returncode
-    return git("rev-parse", "HEAD").stdout.strip() + ("+changes" if changed else "")
-
-
 def measure(case: str, options: Options, budget: Budget) -> dict[str, Any]:
     """The report of a case, and what is needed to get it again."""
-    commit = current_commit()
+    measured_at = commit(RESULTS.parent, ":/benchmarks/encoder/*.py")
     report = bench(*CASES[case](options), budget, watch=say)
     by_layer = {"layer": layers(report)} if case == "layer" else {}
     command = f"python benchmarks/encoder/run.py {case} --threads {options.threads}"
     data = " --data-dir DIR" if options.data_dir else ""
-    return {"case": case, "command": command + data, "commit": commit, **report, **by_layer}
+    return {"case": case, "command": command + data, "commit": measured_at, **report, **by_layer}
 
 
 def say(what: str, done: int, total: int) -> None:
     print(f"{what} {done}/{total}", file=sys.stderr)
-
-
-def write(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def main() -> int:
@@ -204,7 +186,7 @@ def main() -> int:
     except BitbertError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write(given.results / f"{given.case}-{given.threads}threads.json", result)
+    write_json(given.results / f"{given.case}-{given.threads}threads.json", result)
     return 0
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitbert.bench.records import put_between
 from bitbert.bench.summary import figure
 
 HERE = Path(__file__).parent
-START, END = "<!-- tables -->\n", "<!-- end of tables -->"
+START, END = "<!-- tables -->", "<!-- end of tables -->"
 
 
 def tables(result: Mapping[str, Any]) -> str:
@@ -68,9 +69,7 @@ def write_tables(readme: Path = HERE / "README.md", results: Path = HERE / "resu
     """Put the tables between their marks in `readme`."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
     text = "\n\n".join(map(tables, found))
-    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
-    readme.write_text(f"{before}{START}\n{text}\n\n{END}{after}", encoding="utf-8")
+    put_between(readme, START, f"\n{text}\n", END)
 
 
 if __name__ == "__main__":

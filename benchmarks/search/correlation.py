@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bitbert.bench.records import commit, write_json
 from bitbert.recipes.schema import load_recipe
 from bitbert.search.sensitivity import ESTIMATES, measured, rank_correlation, sensitivity
 from bitbert.search.space import Space
@@ -78,7 +78,7 @@ def report(options: Any, pairs: list[tuple[int, int]], true: Any, costs: Any, fo
     result = {
         "command": f"python benchmarks/search/correlation.py {arguments} "
         f"--measured-texts {options.measured_texts} --seed {options.seed} --model DIR --data-dir DIR",
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(),
+        "commit": commit(Path(__file__).parent),
         "seed": options.seed,
         "machine": machine(),
         **found,
@@ -87,8 +87,7 @@ def report(options: Any, pairs: list[tuple[int, int]], true: Any, costs: Any, fo
         "estimated": {name: [float(of_all[pair]) for pair in pairs] for name, of_all in costs.items()},
     }
     print("\n" + json.dumps(found["correlation"], indent=1), file=sys.stderr)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(options.output, result)
 
 
 def parse() -> argparse.Namespace:

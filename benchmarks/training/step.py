@@ -10,9 +10,7 @@ optimizer, zeroing of gradients; data loading is left out. The figure is the med
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +22,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
+from bitbert.bench.records import commit, write_json
 from bitbert.prepare import prepare
 from bitbert.recipes.schema import load_recipe
 from bitbert.training.calibrate import calibrate
@@ -93,7 +92,7 @@ def report(options: Any, times: list[tuple[float, float]], shapes: list[tuple[in
     plain, ours = zip(*times, strict=True)
     result = {
         "command": f"python benchmarks/training/step.py --bits {options.bits} --steps {options.steps}",
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(),
+        "commit": commit(Path(__file__).parent),
         "machine": machine(),
         "tokens": [rows * columns for rows, columns in shapes],
         "float32_seconds": plain,
@@ -103,7 +102,7 @@ def report(options: Any, times: list[tuple[float, float]], shapes: list[tuple[in
     summary = f"float32 {statistics.median(plain):.3f} s, {options.bits} {statistics.median(ours):.3f} s, "
     print(summary + f"ratio {result['median_ratio']:.2f} (median of {len(times)} pairs)", file=sys.stderr)
     if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.output, result)
 
 
 def parse() -> argparse.Namespace:
