@@ -2,9 +2,10 @@
 
     python benchmarks/accuracy/compare.py --data-dir DIR w2a8 kdlsq --bits w2a8 --task sst2 --task mrpc --task stsb
 
-Both need cells of the same tasks, seeds and parts of train in `results/`. The difference is the mean over tasks of the
-mean over seeds of the score (accuracy for MRPC); its interval is that of 2,000 resamplings of each task's texts, the
-same texts for both recipes and all seeds (Koehn 2004). Where it contains 0 the verdict is "no difference".
+Both need cells of the same tasks, seeds, parts of train and optimizer steps in `results/`. The difference is the mean
+over tasks of the mean over seeds of the score (accuracy for MRPC); its interval is that of 2,000 resamplings of each
+task's texts, the same texts for both recipes and all seeds (Koehn 2004). Where it contains 0 the verdict is "no
+difference".
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from run import RESULTS, scored_on, with_splits_together
+from table import steps
 
 from bitbert.training.data import load_task
 from bitbert.training.tasks import Task
@@ -59,26 +61,26 @@ def compare(tasks: Sequence[Texts], seed: int = 0) -> dict[str, Any]:
     return {"difference": whole, "interval": [low, high], "verdict": verdict}
 
 
-def cells(recipe: str, options: argparse.Namespace, task: str) -> dict[int, list[Any]]:
-    """Outputs by seed of the recipe's cells."""
+def cells(recipe: str, options: argparse.Namespace, task: str) -> dict[tuple[int, int], list[Any]]:
+    """Outputs of the recipe's cells, by seed and optimizer steps."""
     found = {}
     for path in sorted(RESULTS.glob(f"{task}-{recipe}-{options.bits}-*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        if result["recipe"] == recipe and result["max_train"] == options.max_train.get(task):
-            found[result["seed"]] = result["outputs"]
+        if not result.get("widths") and result["max_train"] == options.max_train.get(task):
+            found[result["seed"], steps(result)] = result["outputs"]
     return found
 
 
 def texts_of(task: str, options: argparse.Namespace) -> Texts:
-    """What is needed of one task; only seeds that both recipes have count."""
+    """What is needed of one task; only what both recipes have counts: the same seeds with as many steps."""
     data = with_splits_together(load_task(task, data_dir=options.data_dir))
     split = data.split(scored_on(data))
     ours, theirs = (cells(recipe, options, task) for recipe in (options.ours, options.theirs))
-    seeds = sorted(set(ours) & set(theirs))
-    if not seeds:
-        raise SystemExit(f"error: {task}: no seed with results of both {options.ours} and {options.theirs}")
+    both = sorted(set(ours) & set(theirs))
+    if not both:
+        raise SystemExit(f"error: {task}: {options.ours} and {options.theirs} have no seed and steps in common")
     right = "answers" if data.task.kind == "answering" else "label"
-    return Texts(data.task, list(split[right]), [ours[s] for s in seeds], [theirs[s] for s in seeds])
+    return Texts(data.task, list(split[right]), [ours[key] for key in both], [theirs[key] for key in both])
 
 
 def main() -> int:

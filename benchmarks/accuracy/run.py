@@ -5,6 +5,7 @@
 
 Scores are of the final checkpoint, on validation and test together where the test split has labels: one metric over all
 their texts. Beside the engine's score stand the teacher's and that of the fake-quantized model in float32 (`trained`).
+With `--widths sensitivity --average-bits 2.47` (or `aq`, `random`) the matrices have mixed widths, see `mixes.py`.
 With `--calibrate-only` nothing is trained: `--recipe ptq --bits w8a8 --calibrate-only`, on 512 of the training texts.
 A cell whose result is there is skipped; one that was killed goes on from its last training checkpoint.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from datasets import concatenate_datasets
+from mixes import best_at_random, found_by_search
 
 import bitbert
 from bitbert.bench.records import commit, write_json
@@ -36,7 +38,8 @@ TOGETHER = "validation + test"
 class Cell:
     """What is measured: a task, a method, a width, a seed, the number of training rows (None: all), other settings.
 
-    `calibrate_only` says that the method calibrates on a few training texts, without their labels.
+    `calibrate_only` says that the method calibrates on a few training texts, without their labels. `widths` says how
+    mixed widths are found, with so many bits on average; `bits` is then what the recipe is for.
     """
 
     task: str
@@ -46,11 +49,15 @@ class Cell:
     max_train: int | None = None
     settings: tuple[str, ...] = ()
     calibrate_only: bool = False
+    widths: str | None = None
+    average_bits: float | None = None
 
     @property
     def name(self) -> str:
         part = "all" if self.max_train is None else self.max_train
-        return "-".join([self.task, self.recipe, self.bits, str(part), *self.settings, f"s{self.seed}"])
+        mixed = [f"{self.widths}{self.average_bits}"] if self.widths else []
+        recipe = Path(self.recipe).stem
+        return "-".join([self.task, recipe, self.bits, *mixed, str(part), *self.settings, f"s{self.seed}"])
 
     @property
     def result(self) -> Path:
@@ -61,23 +68,35 @@ class Cell:
         part = [] if self.max_train is None else ["--max-train", str(self.max_train)]
         changes = [word for setting in self.settings for word in ("--set", setting)]
         cell = ["--task", self.task, "--recipe", self.recipe, "--bits", self.bits, "--seed", str(self.seed)]
-        return [*cell, *part, *changes, *(["--calibrate-only"] if self.calibrate_only else [])]
+        mixed = ["--widths", self.widths, "--average-bits", str(self.average_bits)] if self.widths else []
+        return [*cell, *part, *changes, *mixed, *(["--calibrate-only"] if self.calibrate_only else [])]
 
 
 def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str, Any]:
     """Train the cell unless its packed directory is in `models` already, and return its result."""
     data = with_splits_together(load_task(cell.task, data_dir=data_dir, max_train=cell.max_train))
     packed = models / cell.name
-    measured_at = commit(RESULTS.parent)
+    measured_at, mixed = commit(RESULTS.parent), {}
+    how: dict[str, Any] = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
+    if cell.widths:
+        spec, mixed = find_widths(cell, teacher, data, models / f"{cell.name}-search")
+        how |= {"bits": None, "spec": spec}
     if not packed.exists():
-        how: dict[str, Any] = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
         if cell.calibrate_only:
             bitbert.calibrate_only(teacher, packed, task=data, **how)
         else:
             bitbert.quantize(teacher, data, packed, **how, resume=True)
     report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
     outputs = packed_run(bitbert.load(packed), data.task)(data.split(scored_on(data)))
-    return summary(cell, data, report, teacher) | {"commit": measured_at, "outputs": compact(outputs)}
+    found = {"search": mixed} if mixed else {}
+    return summary(cell, data, report, teacher) | found | {"commit": measured_at, "outputs": compact(outputs)}
+
+
+def find_widths(cell: Cell, teacher: Path, data: TaskData, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """The file of the spec, and what is told of it."""
+    assert cell.average_bits is not None
+    how = cell.average_bits, cell.recipe, teacher, data, cell.seed, directory
+    return best_at_random(*how) if cell.widths == "random" else found_by_search(cell.widths, *how)
 
 
 def with_splits_together(data: TaskData) -> TaskData:
@@ -143,13 +162,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-train", type=int, help="train on this many rows, always the same ones")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="key=value, changes the recipe")
+    parser.add_argument("--widths", choices=("sensitivity", "aq", "random"), help="mixed widths, found in this way")
+    parser.add_argument("--average-bits", type=float, help="of the matrices, with --widths")
     parser.add_argument("--calibrate-only", action="store_true", help="train nothing; the recipe has no stages")
     parser.add_argument("--teacher", type=Path, required=True, help="directory that `bitbert finetune` wrote")
     parser.add_argument("--data-dir", type=Path, required=True, help="where DIR/TASK/train.parquet lies")
     parser.add_argument("--models", type=Path, default=Path("runs/accuracy"), help="where packed models are kept")
     given = parser.parse_args()
     method = given.recipe, given.bits, given.seed, given.max_train, tuple(given.settings), given.calibrate_only
-    cell = Cell(given.task, *method)
+    cell = Cell(given.task, *method, given.widths, given.average_bits)
     if cell.result.exists():
         print(f"{cell.name}: done already", file=sys.stderr)
         return 0

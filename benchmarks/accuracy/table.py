@@ -16,12 +16,13 @@ from bitbert.bench.records import put_between
 
 HERE = Path(__file__).parent
 START, END = "<!-- table -->", "<!-- end of table -->"
-TASKS = ("sst2", "cola", "mrpc", "stsb")
+TASKS = ("sst2", "mrpc", "stsb", "qnli", "squad", "cola", "wnut17")
 COLUMNS = (
     "task, metric",
     "recipe",
     "bits",
     "train rows",
+    "steps",
     "seeds",
     "float32",
     "engine",
@@ -42,7 +43,9 @@ def _order(result: dict[str, Any]) -> tuple[Any, ...]:
     task = result["task"]
     place = TASKS.index(task) if task in TASKS else len(TASKS)
     weight_bits = int(result["bits"][1 : result["bits"].index("a")])
-    method = result["bits"], result["recipe"], result["settings"], result["train_rows"], result["teacher"]["sha256"]
+    mixed = result.get("widths") or "", result.get("average_bits") or 0.0
+    method = result["bits"], *mixed, result["recipe"], result["settings"], steps(result)
+    method = *method, result["train_rows"], result["teacher"]["sha256"]
     return place, task, -weight_bits, *method
 
 
@@ -53,8 +56,9 @@ def _row(seeds: Sequence[dict[str, Any]]) -> Iterable[str]:
     return (
         f"{first['task']}, {first['metric']}",
         " ".join([first["recipe"], *first["settings"]]),
-        first["bits"],
+        _width(first),
         f"{first['train_rows']:,}",
+        f"{steps(first):,}",
         ", ".join(str(seed) for seed in sorted(result["seed"] for result in seeds)),
         f"{first['teacher_score']:.2f}",
         _spread([result["score"] for result in seeds]),
@@ -63,6 +67,17 @@ def _row(seeds: Sequence[dict[str, Any]]) -> Iterable[str]:
         f"{sizes['model.safetensors'] / 2**20:.2f} ({sizes['float32_parameters'] / 2**20:.2f})",
         f"{statistics.mean(result['minutes'] for result in seeds):.0f}",
     )
+
+
+def steps(result: dict[str, Any]) -> int:
+    """Optimizer steps of all stages."""
+    return sum(stage["steps"] for stage in result["stages"])
+
+
+def _width(result: dict[str, Any]) -> str:
+    if not result.get("widths"):
+        return str(result["bits"])
+    return f"{result['search']['predicted']['average_bits']:.2f} ({result['widths']}), {result['bits'][2:]}"
 
 
 def _spread(values: Sequence[float]) -> str:
