@@ -63,6 +63,19 @@ def test_a_recipe_may_stand_on_another(tmp_path):
     assert (mine.bits, mine.name, len(mine.stages), mine.stages[0].epochs) == ("w2a8", "on mine", 1, 1.0)
 
 
+def test_stages_take_from_the_top_level_what_they_do_not_say(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\ndescription: x\nepochs: 2.0\nlosses: {labels: 0.0, hidden: 3.0}\n"
+        "stages: [{}, {epochs: 1.0, losses: {hidden: 4.0}}]\n"
+    )
+    (tmp_path / "on-mine.yaml").write_text("base: mine.yaml\nname: on mine\nepochs: 5.0\n")
+    settings = ["stages.0.losses.scores=7.0"]
+    first, second = load_recipe(tmp_path / "mine.yaml", settings).stages
+    assert (first.epochs, first.losses.labels, first.losses.hidden, first.losses.scores) == (2.0, 0.0, 3.0, 7.0)
+    assert (second.epochs, second.losses.labels, second.losses.hidden, second.losses.scores) == (1.0, 0.0, 4.0, 0.0)
+    assert [stage.epochs for stage in load_recipe(tmp_path / "on-mine.yaml").stages] == [5.0, 1.0]
+
+
 def test_a_recipe_that_stands_on_itself(tmp_path):
     (tmp_path / "a.yaml").write_text("base: b.yaml\n")
     (tmp_path / "b.yaml").write_text("base: a.yaml\n")

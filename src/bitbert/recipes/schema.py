@@ -2,11 +2,12 @@
 
 A recipe gives a quantizer to every kind of tensor and a list of training stages. Its width is a default: `--bits` names
 another, so one recipe serves all widths that its quantizers can do. A file may name another recipe as its `base`, and
-then says only what is different.
+then says only what is different. What a stage does not say itself it takes from the top level of the file.
 """
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -245,6 +246,9 @@ def _check_trainable(name: str, weight: WeightSpec) -> None:
         raise SpecError(f"{name}: method {weight.method!r} gives 2 to 8 bits, not 1; for 1 bit use 'binary'")
 
 
+_STAGE_ONLY = Stage.model_fields.keys() - Recipe.model_fields.keys()
+
+
 def names() -> list[str]:
     """Recipes that come with the package."""
     files = resources.files("bitbert.recipes").iterdir()
@@ -284,7 +288,21 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
         where = base if base in names() else place / str(base)
         chain.append(_read_one(where))
         place = Path(where).parent
-    return functools.reduce(_merged, reversed(chain))
+    return _with_defaults(functools.reduce(_merged, reversed(chain)))
+
+
+def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """Each stage with the fields that it leaves to the top level of the file."""
+    common = {key: data[key] for key in data.keys() & _STAGE_ONLY}
+    rest = {key: value for key, value in data.items() if key not in common}
+    if isinstance(rest.get("stages"), list):
+        rest["stages"] = [_stage(common, stage) for stage in rest["stages"]]
+    return rest
+
+
+def _stage(common: dict[str, Any], own: Any) -> Any:
+    """Copied, since a setting may change what stages have in common here; what is no mapping is left to the check."""
+    return copy.deepcopy(_merged(common, own)) if isinstance(own, dict) else own
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
