@@ -3,12 +3,14 @@
     python benchmarks/accuracy/all.py --teachers teachers --data-dir data
 
 `teachers` holds a directory for each task, called `TASK` or `TASK-teacher`. Cells that are done are skipped, so a run
-that was stopped may be started again. A cell that fails does not stop the others. At the end the table is written.
+that was stopped may be started again, and lanes may run beside each other: `--lane 1 2` and `--lane 2 2`. A cell that
+fails does not stop the others. At the end the table is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +18,43 @@ from pathlib import Path
 from run import Cell
 from table import write_table
 
-PART = 16_000  # rows of SST-2's training split, enough to compare methods and seeds
-SMALL = ("mrpc", "cola", "stsb")
-METHODS = (("kdlsq", "w2a8"), ("kdlsq", "w4a8"), ("q8bert", "w8a8"))
+CORE = (("sst2", 16_000), ("mrpc", None), ("stsb", None))  # and rows of the training split; None: all
+BREADTH = (("qnli", None), ("squad", 10_000), ("cola", None), ("wnut17", None))
+SEARCHED = CORE[:2]
+AVERAGES = (2.47, 1.97)  # bits of the matrices: what AQ-BERT's 25 and 20 MB are of a BERT-base
+
+HOUSE = ("w8a8", "w4a8", "w4a4", "w2a8", "w1a8", "w1a4", "w1a1")
+# Stages of all these take as many steps together as the house recipe of their width.
+PAPERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("q8bert", "w8a8", ()),
+    ("q8bert-dynamic", "w8a8", ()),
+    ("kdlsq", "w4a8", ()),
+    ("kdlsq", "w2a8", ()),
+    ("mkq", "w8a8", ()),
+    ("mkq", "w4a4", ("last_layers=null",)),
+    ("two-stage", "w2a8", ()),
+    ("one-stage-ternary", "w2a8", ()),
+    ("two-stage-binary", "w1a8", ()),
+    ("binary-without-ternary", "w1a8", ()),
+    ("direct-binary", "w1a8", ()),
+    ("two-stage-binary", "w1a4", ()),
+)
 
 CELLS = (
-    *(Cell("sst2", "kdlsq", bits, seed, PART) for seed in (1, 2, 3) for bits in ("w2a8", "w4a8")),
+    *(Cell(task, bits, bits, seed, part) for seed in (1, 2) for bits in HOUSE for task, part in CORE),
+    *(Cell(task, recipe, bits, 1, part, settings) for recipe, bits, settings in PAPERS for task, part in CORE),
+    *(Cell("mrpc", "kdlsq", bits, 1) for bits in ("w3a8", "w5a8", "w6a8")),
+    *(Cell("sst2", "ptq", bits, 1, calibrate_only=True) for bits in ("w8a8", "w4a8")),
+    *(
+        Cell(task, "w2a8", "w2a8", 1, part, widths=widths, average_bits=average)
+        for widths in ("sensitivity", "random", "aq")
+        for average in AVERAGES
+        for task, part in SEARCHED
+    ),
+    *(Cell(task, bits, bits, 1, part) for bits in ("w8a8", "w2a8") for task, part in BREADTH),
+    *(Cell("sst2", "kdlsq", bits, seed, 16_000) for seed in (2, 3) for bits in ("w2a8", "w4a8")),
     *(Cell("sst2", "q8bert", "w8a8", seed) for seed in (1, 2, 3)),
-    *(Cell(task, recipe, bits, 1) for task in SMALL for recipe, bits in METHODS),
+    *(Cell("cola", recipe, bits, 1) for recipe, bits in (("q8bert", "w8a8"), ("kdlsq", "w4a8"), ("kdlsq", "w2a8"))),
     *(Cell("sst2", "kdlsq", bits, 1, settings=("epochs=1",)) for bits in ("w2a8", "w4a8")),
 )
 
@@ -46,13 +77,17 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--models", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--list", action="store_true", help="only say what is done and what is not")
+    parser.add_argument("--only", default="*", help="a pattern on names of cells, such as 'mrpc-*'")
+    parser.add_argument("--lane", type=int, nargs=2, default=(1, 1), metavar=("K", "N"), help="the K-th of N parts")
     options = parser.parse_args()
+    first, lanes = options.lane
+    cells = [cell for cell in CELLS if fnmatch.fnmatchcase(cell.name, options.only)][first - 1 :: lanes]
     if options.list:
-        print("\n".join(f"{'done' if cell.result.exists() else '    '} {cell.name}" for cell in CELLS))
+        print("\n".join(f"{'done' if cell.result.exists() else '    '} {cell.name}" for cell in cells))
         return 0
-    failed = [cell.name for cell in CELLS if not run(cell, options)]
+    failed = [cell.name for cell in cells if not run(cell, options)]
     write_table()
-    print(f"failed: {', '.join(failed)}" if failed else f"all {len(CELLS)} cells are done", file=sys.stderr)
+    print(f"failed: {', '.join(failed)}" if failed else f"all {len(cells)} cells are done", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -31,6 +31,7 @@ from bitbert.training.data import TaskData, load_task
 from bitbert.training.evaluate import packed_run
 
 RESULTS = Path(__file__).parent / "results"
+CONTROLS = Path(__file__).parent / "recipes"
 TOGETHER = "validation + test"
 
 
@@ -56,8 +57,13 @@ class Cell:
     def name(self) -> str:
         part = "all" if self.max_train is None else self.max_train
         mixed = [f"{self.widths}{self.average_bits}"] if self.widths else []
-        recipe = Path(self.recipe).stem
-        return "-".join([self.task, recipe, self.bits, *mixed, str(part), *self.settings, f"s{self.seed}"])
+        return "-".join([self.task, self.recipe, self.bits, *mixed, str(part), *self.settings, f"s{self.seed}"])
+
+    @property
+    def method(self) -> str | Path:
+        """The recipe: a control of this benchmark, or one of the package."""
+        control = CONTROLS / f"{self.recipe}.yaml"
+        return control if control.exists() else self.recipe
 
     @property
     def result(self) -> Path:
@@ -77,7 +83,7 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
     data = with_splits_together(load_task(cell.task, data_dir=data_dir, max_train=cell.max_train))
     packed = models / cell.name
     measured_at, mixed = commit(RESULTS.parent), {}
-    how: dict[str, Any] = {"bits": cell.bits, "recipe": cell.recipe, "settings": cell.settings, "seed": cell.seed}
+    how: dict[str, Any] = {"bits": cell.bits, "recipe": cell.method, "settings": cell.settings, "seed": cell.seed}
     if cell.widths:
         spec, mixed = find_widths(cell, teacher, data, models / f"{cell.name}-search")
         how |= {"bits": None, "spec": spec}
@@ -95,7 +101,7 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
 def find_widths(cell: Cell, teacher: Path, data: TaskData, directory: Path) -> tuple[Path, dict[str, Any]]:
     """The file of the spec, and what is told of it."""
     assert cell.average_bits is not None
-    how = cell.average_bits, cell.recipe, teacher, data, cell.seed, directory
+    how = cell.average_bits, str(cell.method), teacher, data, cell.seed, directory
     return best_at_random(*how) if cell.widths == "random" else found_by_search(cell.widths, *how)
 
 
@@ -157,7 +163,7 @@ def sha256(path: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", required=True, help="a GLUE task: sst2, cola, mrpc, stsb, ...")
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--recipe", required=True, help="of the package, or of recipes/")
     parser.add_argument("--bits", required=True, help="wXaY")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-train", type=int, help="train on this many rows, always the same ones")
