@@ -21,9 +21,9 @@ from bitbert.checkpoint.packed import group_count
 from bitbert.freeze import freeze
 from bitbert.prepare import prepare
 from bitbert.recipes.schema import Recipe, load_recipe
-from bitbert.spec import Override, QuantSpec, parse_bits
+from bitbert.spec import Override, QuantSpec
 from bitbert.training.calibrate import calibrate
-from bitbert.training.pipeline import default_recipe
+from bitbert.recipes.schema import default_recipe
 
 SHAPES: dict[str, dict[str, int]] = {
     "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
@@ -54,9 +54,8 @@ class Model:
 
 
 def recipe_of(bits: str) -> Recipe:
-    """The recipe that trains a width; one bit has its own method in the place of learned ranges."""
-    binary = [f"bits={bits}", "weights.all.method=binary"] if parse_bits(bits)[0] == 1 else []
-    return load_recipe(default_recipe(bits), binary)
+    """The recipe that trains a width."""
+    return load_recipe(default_recipe(bits), bits=bits)
 
 
 def packed(model: Model, directory: Path) -> Path:

@@ -9,10 +9,9 @@ from datasets import Dataset
 
 from bitbert.cli import quickstart as command
 from bitbert.errors import ModelError
-from bitbert.recipes.schema import load_recipe
+from bitbert.recipes.schema import default_recipe, load_recipe
 from bitbert.training import docstrings
 from bitbert.training.data import TaskData
-from bitbert.training.pipeline import default_recipe
 from bitbert.training.tasks import Task
 
 pytest.importorskip("bitbert._native", reason="the native engine is not built")

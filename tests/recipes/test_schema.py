@@ -2,12 +2,17 @@
 
 import pytest
 import yaml
+from transformers import BertConfig
 
+from bitbert.checkpoint.architecture import Architecture
 from bitbert.errors import RecipeError, SpecError
-from bitbert.recipes.schema import Losses, Recipe, Stage, load_recipe, names
+from bitbert.recipes.schema import Losses, Recipe, Stage, default_recipe, load_recipe, names
+from bitbert.search.size import file_bytes
 from bitbert.spec import weight_names
 
 ARCHITECTURES = (2, True), (12, False)
+HOUSE = ("w8a8", "w4a8", "w4a4", "w2a8", "w1a8", "w1a4", "w1a1")
+BERT_BASE = 109_482_240  # parameters, pooler included, no head
 
 
 @pytest.fixture
@@ -32,9 +37,43 @@ def test_every_packaged_recipe_gives_a_spec_that_can_be_packed(name, bits):
 
 def test_the_papers_and_post_training_are_there():
     papers = ["kdlsq", "mkq", "q8bert", "q8bert-dynamic", "two-stage", "two-stage-binary"]
-    assert names() == sorted([*papers, "ptq"])
+    assert names() == sorted([*papers, "ptq", *HOUSE])
     assert load_recipe("q8bert").spec().weights["linear"].bits == 8
     assert load_recipe("kdlsq").spec("w2a8").weights["word_embedding"].bits == 2
+
+
+@pytest.mark.parametrize(
+    ("bits", "recipe"),
+    [
+        *((bits, bits) for bits in HOUSE),
+        ("w6a8", "w4a8"),
+        ("w4a6", "w4a4"),
+        ("w3a8", "w2a8"),
+        ("w2a4", "w1a4"),
+        ("w8a2", "w1a1"),
+        ("w32a8", "w8a8"),
+    ],
+)
+def test_every_width_has_a_house_recipe(bits, recipe):
+    assert default_recipe(bits) == recipe
+    if bits in HOUSE:
+        assert load_recipe(recipe).bits == bits
+
+
+@pytest.mark.parametrize(
+    ("bits", "settings", "times_smaller"),
+    [
+        ("w1a8", [], 31),
+        ("w1a4", [], 31),
+        ("w1a1", [], 31),
+        ("w2a8", [], 15.4),
+        ("w2a8", ["weights.all.packing=base3"], 19),
+    ],
+)
+def test_how_much_smaller_a_bert_base_becomes(bits, settings, times_smaller):
+    config = BertConfig().to_dict() | {"architectures": ["BertModel"]}
+    size = file_bytes(Architecture.from_config(config), load_recipe(bits, settings).spec())
+    assert 4 * BERT_BASE / size >= times_smaller
 
 
 def test_a_field_of_a_stage_is_refused_where_there_are_none():

@@ -61,11 +61,11 @@ def test_the_report_says_how_the_model_came_about(made, tuned):
     output, report = made
     assert report.pop("output") == str(output)
     assert json.loads((output / "report.json").read_text()) == report
-    recipe = load_recipe("kdlsq", QUICK)
+    recipe = load_recipe("w4a8", QUICK)
     expected = {
         "model": str(tuned),
         "task": "train",
-        "recipe": "kdlsq",
+        "recipe": "w4a8",
         "bits": "w4a8",
         "seed": 11,
         "rows": 120,
@@ -112,7 +112,8 @@ def test_with_progress_a_bar_on_standard_error(tmp_path, tuned, data, capfd):
     bitbert.quantize(tuned, data, tmp_path / "out", bits="w4a8", settings=QUICK)
     shown = capfd.readouterr()
     assert shown.out == ""
-    assert "kdlsq w4a8" in shown.err
+    assert "w4a8 w4a8" not in shown.err
+    assert "w4a8" in shown.err
     assert "8/8 steps" in shown.err
 
 
@@ -122,8 +123,9 @@ def test_with_progress_a_bar_on_standard_error(tmp_path, tuned, data, capfd):
 @pytest.mark.parametrize(
     ("arguments", "recipe", "bits"),
     [
-        ({}, "q8bert", "w8a8"),
-        ({"bits": "w2a8"}, "kdlsq", "w2a8"),
+        ({}, "w8a8", "w8a8"),
+        ({"bits": "w2a8"}, "w2a8", "w2a8"),
+        ({"bits": "w3a8"}, "w2a8", "w3a8"),
         ({"recipe": "kdlsq"}, "kdlsq", "w4a8"),
         ({"recipe": "kdlsq", "bits": "w8a8"}, "kdlsq", "w8a8"),
         ({"recipe": "kdlsq", "settings": (*QUICK, "bits=w3a8")}, "kdlsq", "w3a8"),
@@ -146,7 +148,7 @@ def test_a_task_of_pairs_by_name(tmp_path, classifier):
 
 def test_a_regression(tmp_path):
     write_task(tmp_path / "stsb", lambda first, second: float(first.count("good") + second.count("good")))
-    how = HOW | {"settings": (*QUICK, "epochs=8", "learning_rate=5e-3")}
+    how = HOW | {"recipe": "q8bert", "settings": (*QUICK, "epochs=8", "learning_rate=5e-3")}
     films.save_model(tmp_path / "model", num_labels=1, id2label={0: "score"}, problem_type="regression")
     report = bitbert.quantize(tmp_path / "model", "stsb", tmp_path / "out", bits="w8a8", data_dir=tmp_path, **how)
     scores = report["splits"]["validation"]
@@ -203,7 +205,7 @@ def fails(monkeypatch, tmp_path, tuned, data):
         ({"settings": ["epochs=many"]}, RecipeError, "stages.0.epochs"),
         ({"bits": "w9a8"}, SpecError, "w9a8: 9-bit weights are not supported, expected 1 to 8"),
         ({"bits": "w4a9"}, SpecError, "9-bit activations are not supported"),
-        ({"bits": "w1a8"}, SpecError, "linear: method 'learned_range' gives 2 to 8 bits, not 1"),
+        ({"recipe": "kdlsq", "bits": "w1a8"}, SpecError, "linear: method 'learned_range' gives 2 to 8 bits, not 1"),
         (
             {"settings": ["activations.value.bits=null"]},
             SpecError,
@@ -227,7 +229,7 @@ def fails(monkeypatch, tmp_path, tuned, data):
         (
             {"settings": ["overrides=[{tensors: '*.output.dense.weight', bits: 1}]"]},
             SpecError,
-            "encoder.layer.0.attention.output.dense.weight: method 'minmax' gives 2 to 8 bits, not 1",
+            "encoder.layer.0.attention.output.dense.weight: method 'learned_range' gives 2 to 8 bits, not 1",
         ),
     ],
 )

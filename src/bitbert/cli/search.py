@@ -55,7 +55,7 @@ def search(
     ] = "0,2,4,8",
     recipe: Annotated[
         str, typer.Option("--recipe", help="Whose quantizers the spec has: name or YAML.", rich_help_panel=_METHOD)
-    ] = "kdlsq",
+    ] = "w2a8",
     embedding_bits: Annotated[
         int, typer.Option("--embedding-bits", min=1, max=8, help="Of the three tables.", rich_help_panel=_METHOD)
     ] = 8,

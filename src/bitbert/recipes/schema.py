@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bitbert.errors import RecipeError, SpecError
 from bitbert.spec import (
     ACTIVATION_KINDS,
+    FLOAT_BITS,
     ONE_BIT_METHODS,
     WEIGHT_KINDS,
     Override,
@@ -246,6 +248,7 @@ def _check_trainable(name: str, weight: WeightSpec) -> None:
         raise SpecError(f"{name}: method {weight.method!r} gives 2 to 8 bits, not 1; for 1 bit use 'binary'")
 
 
+_HOUSE = re.compile("w[1-8]a[1-8]")  # what recipes of our own are called
 _STAGE_ONLY = Stage.model_fields.keys() - Recipe.model_fields.keys()
 
 
@@ -253,6 +256,18 @@ def names() -> list[str]:
     """Recipes that come with the package."""
     files = resources.files("bitbert.recipes").iterdir()
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def default_recipe(bits: str) -> str:
+    """The house recipe for a width: the one called so, else that of the next narrower weights, then activations.
+
+    >>> default_recipe("w2a8"), default_recipe("w6a8"), default_recipe("w2a4")
+    ('w2a8', 'w4a8', 'w1a4')
+    """
+    wanted = [FLOAT_BITS if width is None else width for width in parse_bits(bits)]
+    house = [tuple(map(int, name[1:].split("a"))) for name in names() if _HOUSE.fullmatch(name)]
+    narrower = [width for width in house if width[0] <= wanted[0] and width[1] <= wanted[1]]
+    return "w{}a{}".format(*max(narrower))
 
 
 def load_recipe(name_or_file: str | Path, settings: Sequence[str] = (), bits: str | None = None) -> Recipe:

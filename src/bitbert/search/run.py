@@ -50,7 +50,7 @@ class Plan:
 
     method: Method = "sensitivity"
     choices: tuple[int, ...] = DEFAULT_CHOICES
-    recipe: str = "kdlsq"
+    recipe: str = "w2a8"
     embedding_bits: int = 8
     search_embeddings: bool = False
     texts: int = 512

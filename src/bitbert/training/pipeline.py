@@ -15,8 +15,8 @@ from bitbert.cache import cache_directory
 from bitbert.checkpoint.write import check_target
 from bitbert.errors import RecipeError
 from bitbert.prepare import check_fits
-from bitbert.recipes.schema import Recipe, Stage, load_recipe
-from bitbert.spec import QuantSpec, parse_bits, read_spec
+from bitbert.recipes.schema import Recipe, Stage, default_recipe, load_recipe
+from bitbert.spec import QuantSpec, read_spec
 from bitbert.training.augment import augmented
 from bitbert.training.data import TaskData, task_data
 from bitbert.training.encode import default_length, digest, encode
@@ -25,7 +25,7 @@ from bitbert.training.progression import Progression
 from bitbert.training.results import deliver
 from bitbert.training.work import work_directory
 
-MIXED = "kdlsq"  # the recipe that trains a spec of mixed widths unless another is named
+MIXED = "w2a8"  # the recipe that trains a spec of mixed widths unless another is named
 
 
 def quantize(
@@ -94,7 +94,7 @@ def quantize(
     }
     same = run | {"recipe": chosen.model_dump(), "spec": wanted(None).to_json(), "data": digest(rows(0))}
     stages = Progression(chosen, fresh, teacher_model, rows, wanted, tokenizer, seed)
-    title = f"{chosen.name} {run['bits']}" if progress else None
+    title = " ".join(dict.fromkeys([chosen.name, run["bits"]])) if progress else None
     logs = output.with_name(output.name + ".runs")
     with work_directory(output, work_dir, same, resume=resume, overwrite=overwrite) as work:
         student, results = stages.run(work, title, logs, report_to=report_to, checkpoint_seconds=checkpoint_seconds)
@@ -150,9 +150,3 @@ def _rows(
         return encode(concatenate_datasets([train, *more]), data.task, tokenizer, max_length)
 
     return rows
-
-
-def default_recipe(bits: str) -> str:
-    """The recipe that is used for a width unless another is named."""
-    weight_bits, activation_bits = parse_bits(bits)
-    return "q8bert" if weight_bits == activation_bits == 8 else "kdlsq"
