@@ -156,3 +156,12 @@ def test_a_random_model_is_as_good_in_torch_as_it_is(tmp_path):
         how = {"settings": ("epochs=0.1", "calibration.batches=4"), "progress": False}
         report = bitbert.quantize(model, data, tmp_path / kind / "out", bits="w8a8", **how)
         assert report["splits"]["validation"]["trained"]["agreement"] > 85
+
+
+def test_neither_can_be_augmented_which_is_said_before_any_training(learned, tmp_path, monkeypatch):
+    kind, data, tuned, *_ = learned
+    monkeypatch.setattr(pipeline, "Progression", None)
+    settings = (*QUICK, "copies=2", "losses.labels=0")
+    with pytest.raises(DataError, match=f"{kind} cannot be augmented"):
+        bitbert.quantize(tuned, data, tmp_path / "out", bits="w4a8", settings=settings, progress=False)
+    assert not list(tmp_path.iterdir())

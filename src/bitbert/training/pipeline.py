@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,8 @@ def quantize(
     check_teacher(teacher_model.config, config, chosen)
     max_length = min(max_length or default_length(data.task), config.max_position_embeddings)
     rows = _rows(data, model, tokenizer, max_length, seed, progress)
+    for copies in {stage.copies for stage in chosen.stages}:
+        rows(copies)  # what cannot be augmented is said before any training
     run = {
         "model": str(model),
         "teacher": str(teacher or model),
@@ -141,7 +143,7 @@ def _rows(
     """Number of augmented copies -> the train split with them, encoded."""
     train = data.split("train")
 
-    @lru_cache(maxsize=2)
+    @cache
     def rows(copies: int) -> Dataset:
         more = []
         if copies:
