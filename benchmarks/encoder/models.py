@@ -20,10 +20,9 @@ from bitbert.checkpoint import write
 from bitbert.checkpoint.packed import group_count
 from bitbert.freeze import freeze
 from bitbert.prepare import prepare
-from bitbert.recipes.schema import Recipe, load_recipe
+from bitbert.recipes.schema import Recipe, default_recipe, load_recipe
 from bitbert.spec import Override, QuantSpec
 from bitbert.training.calibrate import calibrate
-from bitbert.recipes.schema import default_recipe
 
 SHAPES: dict[str, dict[str, int]] = {
     "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
