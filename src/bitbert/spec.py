@@ -35,11 +35,14 @@ PACKINGS = ("bits", "base3")
 SCALE_KINDS = ("static", "per_token")
 LEFTOVER_DTYPES = ("float16", "float32")
 
-WEIGHT_METHODS = ("minmax", "learned_range", "lsq", "mse_gradient", "ternary", "binary")
+WEIGHT_METHODS = ("minmax", "learned_range", "lsq", "mse_gradient", "ternary", "binary", "asymmetric")
 ACTIVATION_METHODS = ("minmax", "learned_range", "lsq", "mse_gradient")
 
 # The range of the others is the largest weight, or starts near it: a poor value for all of them to take.
-ONE_BIT_METHODS = ("lsq", "binary")
+ONE_BIT_METHODS = ("lsq", "binary", "asymmetric")
+
+# Trained for comparison only: no grid of the file format holds its values.
+_NOT_PACKED = "asymmetric"
 
 # Methods that give a code to fewer widths than the grids have; 0 (pruned) goes with every method.
 _METHOD_BITS = {"ternary": 2, "binary": 1}
@@ -324,6 +327,8 @@ class QuantSpec:
         for name in weight_names(num_layers, pooler):
             if not self.weight(name).all_bits:
                 raise SpecError(f"{name} stays float and cannot be packed: give it 0 to 8 bits")
+            if self.weight(name).method == _NOT_PACKED:
+                raise SpecError(f"{name}: weights of method {_NOT_PACKED!r} train, but cannot be packed")
         for name in activation_names(num_layers, pooler):
             if self.activation(name).bits is None and tensor_kind(name) != "gelu_input":
                 raise SpecError(f"{name} stays float and cannot be packed: a GEMM input needs 1 to 8 bits")

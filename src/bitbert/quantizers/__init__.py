@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from bitbert.quantizers.asymmetric import AsymmetricWeight
 from bitbert.quantizers.base import ActivationQuantizer, FloatActivation, FloatWeight, WeightQuantizer
 from bitbert.quantizers.binary import BinaryWeight
 from bitbert.quantizers.learned_range import LearnedRangeActivation, LearnedRangeWeight
@@ -33,6 +34,7 @@ _WEIGHTS: dict[str, type[WeightQuantizer]] = {
     "mse_gradient": MSEGradientWeight,
     "ternary": TernaryWeight,
     "binary": BinaryWeight,
+    "asymmetric": AsymmetricWeight,
 }
 _STATIC_ACTIVATIONS: dict[str, type[ActivationQuantizer]] = {
     "minmax": MinMaxActivation,
