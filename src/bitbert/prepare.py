@@ -157,8 +157,10 @@ def _weight(spec: QuantSpec, name: str, rows: int, head_dim: int | None) -> Weig
 
 def _row_groups(spec: WeightSpec, name: str, rows: int, head_dim: int | None) -> list[tuple[int, int]]:
     groups = row_groups(rows, head_dim)
-    if spec.group_bits is not None and len(spec.group_bits) != len(groups):
-        raise SpecError(f"{name}: group_bits has {len(spec.group_bits)} entries, expected {len(groups)}")
+    try:
+        spec.bits_of(len(groups))
+    except SpecError as error:
+        raise SpecError(f"{name}: {error}") from None
     return groups
 
 

@@ -165,6 +165,14 @@ class WeightSpec:
             return self.group_bits
         return () if self.bits is None else (self.bits,)
 
+    def bits_of(self, groups: int) -> tuple[int, ...]:
+        """The width of each of the matrix's row groups, none if it stays float; `SpecError` if that many have none."""
+        if self.group_bits is None:
+            return self.all_bits * groups
+        if len(self.group_bits) != groups:
+            raise SpecError(f"group_bits has {len(self.group_bits)} entries, expected {groups}")
+        return self.group_bits
+
     def _check_bits(self, bits: int) -> None:
         if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MAX_BITS:
             raise SpecError(f"{bits}-bit weights are not supported, expected 0 to {MAX_BITS}")

@@ -198,5 +198,5 @@ def test_methods_of_one_width_refuse_others():
 
 
 def test_group_bits_must_fit_the_matrix():
-    with pytest.raises(ValueError, match="group_bits has 2 entries, the matrix has 3 row groups"):
+    with pytest.raises(SpecError, match="group_bits has 2 entries, expected 3"):
         make_weight(WeightSpec(granularity="row", group_bits=(2, 4)), row_groups(40), "float16")

@@ -128,7 +128,7 @@ def _random_model(space: Space, spec: QuantSpec) -> PackedModel:
 def _random_weight(name: str, architecture: Architecture, spec: QuantSpec, rng: np.random.Generator) -> PackedWeight:
     weight, shape, head_dim = spec.weight(name), architecture.weight_shape(name), architecture.weight_head_dim(name)
     groups = row_groups(shape[0], head_dim)
-    bits = weight.group_bits if weight.group_bits is not None else (weight.bits or 0,) * len(groups)
+    bits = weight.bits_of(len(groups))
     codes = np.empty(shape, np.int8)
     scale = np.full(scale_shape(weight, shape[0], head_dim), 0.03125 / math.sqrt(shape[1]), np.float32)
     for group, ((first, rows), width) in enumerate(zip(groups, bits, strict=True)):

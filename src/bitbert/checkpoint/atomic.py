@@ -12,7 +12,7 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,19 @@ from bitbert.errors import CheckpointError
 
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_EXCHANGE = 2  # linux/fs.h
+
+
+def check_replaceable(target: Path, overwrite: bool, is_ours: Callable[[Path], bool], otherwise: str) -> None:
+    """Raise `CheckpointError` unless `target` may be written: there is nothing yet, or `overwrite` and it is ours.
+
+    Ours is an empty directory, and one that `is_ours`; of any other the message says `otherwise`.
+    """
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
+        raise CheckpointError(f"{target} exists: choose another directory, or overwrite it with --overwrite")
+    if target.is_symlink() or not target.is_dir() or (any(target.iterdir()) and not is_ours(target)):
+        raise CheckpointError(f"{target} {otherwise} and is not overwritten: choose another one")
 
 
 @contextmanager

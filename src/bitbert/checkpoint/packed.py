@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbert.checkpoint import packing
-from bitbert.errors import CheckpointError
+from bitbert.errors import CheckpointError, SpecError
 from bitbert.spec import GROUP_ROWS, CodeGrid, QuantSpec, WeightSpec, activation_grid, row_groups, tensor_kind
 
 Floats = NDArray[np.float32]
@@ -44,8 +44,9 @@ class PackedWeight:
         rows, columns = codes.shape
         empty = np.empty(0, np.uint8)
         weight = cls(name, spec, (rows, columns), head_dim, empty, np.ascontiguousarray(scale, np.float32))
+        widths = weight.row_bits()
         try:
-            packed = packing.pack(np.ascontiguousarray(codes, np.int8), weight.row_bits(), spec.grid, spec.packing)
+            packed = packing.pack(np.ascontiguousarray(codes, np.int8), widths, spec.grid, spec.packing)
         except CheckpointError as error:
             raise CheckpointError(f"{name}: {error}") from None
         weight = replace(weight, packed=packed)
@@ -54,11 +55,10 @@ class PackedWeight:
 
     def group_bits(self) -> NDArray[np.uint8]:
         """Width of each row group, [groups]."""
-        count = group_count(self.shape[0], self.head_dim)
-        bits = self.spec.group_bits if self.spec.group_bits is not None else (self.spec.bits,) * count
-        if len(bits) != count or None in bits:
-            raise CheckpointError(f"{self.name}: expected the bits of {count} row groups, the spec has {bits}")
-        return np.array(bits, np.uint8)
+        try:
+            return np.array(self.spec.bits_of(group_count(self.shape[0], self.head_dim)), np.uint8)
+        except SpecError as error:
+            raise CheckpointError(f"{self.name}: {error}") from None
 
     def row_bits(self) -> NDArray[np.uint8]:
         """Width of each row, [rows]."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bitbert.checkpoint.architecture import Architecture
-from bitbert.checkpoint.atomic import new_directory
+from bitbert.checkpoint.atomic import check_replaceable, new_directory
 from bitbert.checkpoint.header import digest, encode, file_order
 from bitbert.checkpoint.layout import layout
 from bitbert.checkpoint.packed import PackedModel
@@ -57,12 +57,7 @@ def write(
 
 def check_target(target: Path, overwrite: bool) -> None:
     """Raise `CheckpointError` unless `write` may write `target`."""
-    if not os.path.lexists(target):
-        return
-    if not overwrite:
-        raise CheckpointError(f"{target} exists: choose another directory, or overwrite it")
-    if target.is_symlink() or not target.is_dir() or (any(target.iterdir()) and not _is_bitbert(target)):
-        raise CheckpointError(f"{target} is not a bitbert directory and is not overwritten: choose another one")
+    check_replaceable(target, overwrite, _is_bitbert, "is not a bitbert directory")
 
 
 def _is_bitbert(directory: Path) -> bool:

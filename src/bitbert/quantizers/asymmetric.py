@@ -34,7 +34,7 @@ class AsymmetricWeight(WeightQuantizer):
     def __init__(self, spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: torch.dtype) -> None:
         """Widths go by row groups, ranges by runs."""
         super().__init__(spec, groups, leftovers)
-        bits = torch.tensor(spec.group_bits or spec.all_bits * len(groups))[self.group_of_row]
+        bits = torch.tensor(spec.bits_of(len(groups)))[self.group_of_row]
         rows = len(self.group_of_row)
         self.register_buffer("levels", (2.0**bits - 1)[:, None], persistent=False)
         runs = torch.arange(rows) * min(RUNS, rows) // rows

@@ -69,9 +69,7 @@ class WeightQuantizer(nn.Module):
         """Set up grid and units; the number of rows is where the last group ends."""
         super().__init__()
         self.spec, self.leftovers = spec, leftovers
-        bits = spec.all_bits if spec.group_bits is not None else spec.all_bits * len(groups)
-        if len(bits) != len(groups):
-            raise ValueError(f"group_bits has {len(bits)} entries, the matrix has {len(groups)} row groups")
+        bits = spec.bits_of(len(groups))
         ranges = [code_range(b, spec.grid) for b in bits]
         self.bound = max(high for _, high, _ in ranges)
         self.register_buffer("high_of_group", torch.tensor([float(high) for _, high, _ in ranges]), persistent=False)

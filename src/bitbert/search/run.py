@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, set_seed
 
-from bitbert.checkpoint.atomic import new_directory
-from bitbert.errors import CheckpointError, SearchError
+from bitbert.checkpoint.atomic import check_replaceable, new_directory
+from bitbert.errors import SearchError
 from bitbert.recipes.schema import Recipe, load_recipe
 from bitbert.search import differentiable
 from bitbert.search.allocate import allocate, total
@@ -124,12 +124,7 @@ def search(
 
 def check_target(output: Path, overwrite: bool) -> None:
     """Raise `CheckpointError` unless a search may write the directory `output`."""
-    if not os.path.lexists(output):
-        return
-    if not overwrite:
-        raise CheckpointError(f"{output} exists: choose another directory, or overwrite it with --overwrite")
-    if not output.is_dir() or (any(output.iterdir()) and not (output / REPORT).is_file()):
-        raise CheckpointError(f"{output} holds no search and is not overwritten: choose another directory")
+    check_replaceable(output, overwrite, lambda path: (path / REPORT).is_file(), "holds no search")
 
 
 def _space(model: PreTrainedModel, recipe: Recipe, plan: Plan, budget: Budget) -> Space:

@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from bitbert.checkpoint.atomic import check_replaceable
 from bitbert.errors import CheckpointError
 
 _SETTINGS = "settings.json"
@@ -23,12 +24,7 @@ def check_free(output: Path, overwrite: bool) -> None:
 
     With `overwrite` it may be there already, if it is empty or holds a model (a `config.json`).
     """
-    if not os.path.lexists(output):
-        return
-    if not overwrite:
-        raise CheckpointError(f"{output} exists: choose another directory, or overwrite it with --overwrite")
-    if not output.is_dir() or (any(output.iterdir()) and not (output / "config.json").is_file()):
-        raise CheckpointError(f"{output} is not a model directory and is not overwritten: choose another one")
+    check_replaceable(output, overwrite, lambda path: (path / "config.json").is_file(), "is not a model directory")
 
 
 @contextmanager
