@@ -1,11 +1,12 @@
 """Whether one recipe is better than another: a paired bootstrap over the texts that both were scored on.
 
-    python benchmarks/accuracy/compare.py --data-dir DIR w2a8 kdlsq --bits w2a8 --task sst2 --task mrpc --task stsb
+    python benchmarks/accuracy/compare.py --data-dir DIR                      # all pairs, into comparisons.json
+    python benchmarks/accuracy/compare.py --data-dir DIR w2a8 kdlsq w2a8      # one: ours, theirs, width
 
-Both need cells of the same tasks, seeds, parts of train and optimizer steps in `results/`. The difference is the mean
-over tasks of the mean over seeds of the score (accuracy for MRPC); its interval is that of 2,000 resamplings of each
-task's texts, the same texts for both recipes and all seeds (Koehn 2004). Where it contains 0 the verdict is "no
-difference".
+Both need cells of the same tasks, seeds, parts of train and optimizer steps in `results/`; a task for which there are
+none is left out, and named. The difference is the mean over tasks of the mean over seeds of the score (accuracy for
+MRPC); its interval is that of 2,000 resamplings of each task's texts, the same texts for both recipes and all seeds
+(Koehn 2004). Where it contains 0 the verdict is "no difference".
 """
 
 from __future__ import annotations
@@ -19,14 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from all import CORE, HOUSE, PAPERS
 from run import RESULTS, scored_on, with_splits_together
-from table import steps
+from table import COMPARISONS, metric_of, steps, write_table
 
+from bitbert.bench.records import write_json
 from bitbert.training.data import load_task
 from bitbert.training.tasks import Task
 
 RESAMPLINGS = 2_000
-METRIC = {"mrpc": "accuracy"}
+# Ours, theirs, width: each house recipe beside every paper's of its width, then what the papers claim.
+PAIRS = (
+    *((bits, recipe, bits) for recipe, bits, _ in PAPERS if bits in HOUSE),
+    ("two-stage", "one-stage-ternary", "w2a8"),
+    ("two-stage-binary", "direct-binary", "w1a8"),
+    ("two-stage-binary", "binary-without-ternary", "w1a8"),
+    ("q8bert", "q8bert-dynamic", "w8a8"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Texts:
 
     def _score(self, outputs: Sequence[list[Any]], picked: np.ndarray) -> float:
         right = [self.right[i] for i in picked]
-        metric = METRIC.get(self.task.name, self.task.main_metric)
+        metric = metric_of(self.task.name, self.task.main_metric)
         return float(np.mean([self.task.compute([said[i] for i in picked], right)[metric] for said in outputs]))
 
 
@@ -61,39 +71,47 @@ def compare(tasks: Sequence[Texts], seed: int = 0) -> dict[str, Any]:
     return {"difference": whole, "interval": [low, high], "verdict": verdict}
 
 
-def cells(recipe: str, options: argparse.Namespace, task: str) -> dict[tuple[int, int], list[Any]]:
+def cells(recipe: str, bits: str, task: str) -> dict[tuple[int, int], list[Any]]:
     """Outputs of the recipe's cells, by seed and optimizer steps."""
     found = {}
-    for path in sorted(RESULTS.glob(f"{task}-{recipe}-{options.bits}-*.json")):
+    for path in sorted(RESULTS.glob(f"{task}-{recipe}-{bits}-*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        if not result.get("widths") and result["max_train"] == options.max_train.get(task):
+        if not result.get("widths") and result["max_train"] == dict(CORE)[task]:
             found[result["seed"], steps(result)] = result["outputs"]
     return found
 
 
-def texts_of(task: str, options: argparse.Namespace) -> Texts:
+def texts_of(task: str, ours: str, theirs: str, bits: str, data_dir: Path) -> Texts | None:
     """What is needed of one task; only what both recipes have counts: the same seeds with as many steps."""
-    data = with_splits_together(load_task(task, data_dir=options.data_dir))
-    split = data.split(scored_on(data))
-    ours, theirs = (cells(recipe, options, task) for recipe in (options.ours, options.theirs))
-    both = sorted(set(ours) & set(theirs))
+    first, second = cells(ours, bits, task), cells(theirs, bits, task)
+    both = sorted(set(first) & set(second))
     if not both:
-        raise SystemExit(f"error: {task}: {options.ours} and {options.theirs} have no seed and steps in common")
-    right = "answers" if data.task.kind == "answering" else "label"
-    return Texts(data.task, list(split[right]), [ours[key] for key in both], [theirs[key] for key in both])
+        return None
+    data = with_splits_together(load_task(task, data_dir=data_dir))
+    split = data.split(scored_on(data))
+    return Texts(data.task, list(split["label"]), [first[key] for key in both], [second[key] for key in both])
+
+
+def verdict(ours: str, theirs: str, bits: str, data_dir: Path) -> dict[str, Any]:
+    """The comparison over all core tasks that both have."""
+    found = {task: texts_of(task, ours, theirs, bits, data_dir) for task, _ in CORE}
+    there = {task: texts for task, texts in found.items() if texts is not None}
+    about = {"ours": ours, "theirs": theirs, "bits": bits, "tasks": list(there)}
+    return about | (compare(list(there.values())) if there else {"verdict": "not measured"})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ours")
-    parser.add_argument("theirs")
-    parser.add_argument("--bits", required=True, help="wXaY of both")
-    parser.add_argument("--task", dest="tasks", action="append", required=True)
+    parser.add_argument("pair", nargs="*", metavar="OURS THEIRS WIDTH", help="default: all pairs of the table")
     parser.add_argument("--data-dir", type=Path, required=True)
     options = parser.parse_args()
-    options.max_train = {"sst2": 16_000}
-    result = compare([texts_of(task, options) for task in options.tasks])
-    print(json.dumps({"ours": options.ours, "theirs": options.theirs, "bits": options.bits} | result))
+    if len(options.pair) not in (0, 3):
+        parser.error("a pair is given by three words: ours, theirs and the width, such as w2a8 kdlsq w2a8")
+    if options.pair:
+        print(json.dumps(verdict(*options.pair, options.data_dir)))
+        return 0
+    write_json(COMPARISONS, {"pairs": [verdict(*pair, options.data_dir) for pair in PAIRS]})
+    write_table()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The Markdown table in `README.md`, from the JSON files in `results/`. Nothing is measured here.
+"""The Markdown tables in `README.md`, from the JSON files in `results/`. Nothing is measured here.
 
 python benchmarks/accuracy/table.py
 """
@@ -15,6 +15,10 @@ from typing import Any
 from bitbert.bench.records import put_between
 
 HERE = Path(__file__).parent
+COMPARISONS = HERE / "comparisons.json"
+CORE = ("sst2", "mrpc", "stsb")
+HOUSE_COLUMNS = ("bits", "MiB", *CORE, "mean drop")
+PAIR_COLUMNS = ("bits", "ours", "theirs", "tasks", "difference (95 %)", "verdict")
 START, END = "<!-- table -->", "<!-- end of table -->"
 TASKS = ("sst2", "mrpc", "stsb", "qnli", "squad", "cola", "wnut17")
 COLUMNS = (
@@ -94,11 +98,61 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def metric_of(task: str, main_metric: str) -> str:
+    """What counts where tasks are put together: MRPC's accuracy, not its mean with F1."""
+    return "accuracy" if task == "mrpc" else main_metric
+
+
+def house(results: Sequence[dict[str, Any]]) -> list[str]:
+    """One line for each width: what the house recipe loses, mean over seeds, on each core task and over all of them."""
+    lines = []
+    for bits in dict.fromkeys(result["bits"] for result in sorted(results, key=_order)):
+        cells = [r for r in results if r["recipe"] == r["bits"] == bits and not r.get("widths")]
+        drops = {task: [_drop(cell) for cell in cells if cell["task"] == task] for task in CORE}
+        if all(drops.values()):
+            means = [statistics.mean(values) for values in drops.values()]
+            size = cells[0]["bytes"]["model.safetensors"] / 2**20
+            parts = [_spread(values) for values in drops.values()]
+            lines.append(_line([bits, f"{size:.2f}", *parts, f"{statistics.mean(means):.2f}"]))
+    return lines
+
+
+def _drop(result: dict[str, Any]) -> float:
+    scores = result["splits"][result["scored_on"]]
+    metric = metric_of(result["task"], result["metric"])
+    return float(scores["float32"][metric] - scores[metric])
+
+
+def compared(pairs: Iterable[dict[str, Any]]) -> list[str]:
+    """One line for each comparison."""
+    return [
+        _line(
+            [
+                pair["bits"],
+                pair["ours"],
+                pair["theirs"],
+                ", ".join(pair["tasks"]),
+                f"{pair['difference']:+.2f} ({pair['interval'][0]:+.2f} to {pair['interval'][1]:+.2f})",
+                pair["verdict"],
+            ]
+        )
+        for pair in pairs
+        if pair["tasks"]
+    ]
+
+
 def write_table(readme: Path = HERE / "README.md", results: Path = HERE / "results") -> None:
     """Put the table between its marks in `readme`."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
-    table = "\n".join([_line(COLUMNS), _line("---" for _ in COLUMNS), *rows(found)])
-    put_between(readme, START, table, END)
+    put_between(readme, START, _table(COLUMNS, rows(found)), END)
+    put_between(readme, "<!-- house -->", _table(HOUSE_COLUMNS, house(found)), "<!-- end of house -->")
+    if COMPARISONS.exists():
+        pairs = json.loads(COMPARISONS.read_text(encoding="utf-8"))["pairs"]
+        put_between(readme, "<!-- pairs -->", _table(PAIR_COLUMNS, compared(pairs)), "<!-- end of pairs -->")
+
+
+def _table(columns: Sequence[str], lines: Iterable[str]) -> str:
+    return "\n".join([_line(columns), _line("---" for _ in columns), *lines])
 
 
 if __name__ == "__main__":
