@@ -50,7 +50,7 @@ def test_a_pruned_row_has_scale_zero():
 
 def test_group_bits_must_cover_the_matrix():
     spec = WeightSpec(group_bits=(4, 4), granularity="row_group")
-    with pytest.raises(CheckpointError, match="^w: group_bits has 2 entries, expected 3"):
+    with pytest.raises(CheckpointError, match=r"^w: group_bits has 2 entries, expected 3"):
         PackedWeight.from_codes("w", spec, np.zeros((40, 2), np.int8), np.ones(3, np.float32))
 
 

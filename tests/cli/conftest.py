@@ -1,6 +1,5 @@
 """What the tests of the command line run on: tiny random models, and a table of texts that a tiny model can learn."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -55,48 +54,6 @@ def pack(tmp_path):
     return make
 
 
-@pytest.fixture(scope="module")
-def one_thread():
-    """Tiny models train faster on one thread than on several that wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory) -> Path:
-    """A random BERT of one layer in Hugging Face's own format."""
-    from transformers import BertModel
-
-    return save(BertModel, tmp_path_factory.mktemp("encoder") / "tiny")
-
-
-@pytest.fixture(scope="session")
-def classifier(tmp_path_factory) -> Path:
-    """A random classifier with the labels of `reviews`, as if it had been fine-tuned."""
-    from transformers import BertForSequenceClassification
-
-    path = tmp_path_factory.mktemp("classifier") / "tiny"
-    return save(BertForSequenceClassification, path, id2label={0: "negative", 1: "positive"})
-
-
-def save(kind, path, **config):
-    import torch
-    from transformers import BertConfig, PreTrainedTokenizerFast
-
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    kind(BertConfig(vocab_size=101, max_position_embeddings=40, **sizes, **config)).save_pretrained(path)
-    (path / "source.json").write_bytes(tiny_tokenizer())
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_file=str(path / "source.json"), **special).save_pretrained(path)
-    (path / "source.json").unlink()
-    return path
-
-
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory) -> Path:
     """120 labelled texts as CSV."""
@@ -105,7 +62,3 @@ def reviews(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     return path
-
-
-def jsonl(text):
-    return [json.loads(line) for line in text.splitlines()]

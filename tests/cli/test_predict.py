@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bitbert
-from conftest import jsonl
+from support.lines import jsonl
 
 pytest.importorskip("bitbert._native", reason="the native engine is not built")
 

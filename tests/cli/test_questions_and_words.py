@@ -7,7 +7,7 @@ import pytest
 import bitbert
 from bitbert.checkpoint import write
 from bitbert.cli.options import read_head
-from conftest import jsonl
+from support.lines import jsonl
 from support.questions import questions, tagged, write_jsonl
 from support.random_model import random_model, tiny_config
 from support.tiny_tokenizer import tiny_tokenizer

@@ -1,8 +1,11 @@
 """`bitbert search` on a tiny model, and every mistake in one line."""
 
 import json
+from pathlib import Path
 
 import pytest
+
+from bitbert.spec import read_spec, weight_names
 
 pytest.importorskip("bitbert._native", reason="the native engine is not built")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,6 +36,17 @@ def test_under_milliseconds_as_json(run, classifier, reviews):
     assert report["budget"] == {"unit": "ms", "limit": 1000}
 
 
+def test_binary_tables_beside_searched_matrices(run, classifier, reviews):
+    how = ("--average-bits", "4", "--embedding-bits", "1", "--texts", "32")
+    result = run("search", classifier, *how, "--train-file", reviews, "-o", "found", "--json")
+    assert result.exit_code == 0, result.output
+    spec = read_spec(Path("found") / "spec.json")
+    table, matrix = (spec.weight(name) for name in weight_names(1, pooler=True)[:4:3])
+    assert (table.bits, table.method) == (1, "binary")
+    assert set(matrix.all_bits) <= {0, 2, 4, 8}
+    assert matrix.method == "learned_range"
+
+
 def test_aq_with_a_setting(run, classifier, reviews):
     how = ("--method", "aq", "--set", "epochs=1", "--set", "batch_size=60", "--average-bits", "2.47")
     result = run("search", classifier, *how, "--train-file", reviews, "-o", "found", "--json")
@@ -54,7 +68,10 @@ def test_aq_with_a_setting(run, classifier, reviews):
         (["--average-bits", "2", "--set", "epoch=1"], "unknown setting 'epoch', expected one of: epochs,"),
         (["--average-bits", "2", "--set", "epochs=few"], "'few' is not a number"),
         (["--average-bits", "2", "--recipe", "gone"], "no recipe 'gone'"),
-        (["--average-bits", "2", "--embedding-bits", "1"], "method 'learned_range' gives 2 to 8 bits, not 1"),
+        (
+            ["--average-bits", "2", "--embedding-bits", "1", "--recipe", "kdlsq"],
+            "method 'learned_range' gives 2 to 8 bits, not 1",
+        ),
         (["--budget-ms", "1", "--shape", "wide"], "'wide' is not a shape"),
     ],
 )

@@ -1,36 +1,19 @@
-"""What the tests of training share: tiny models, tiny data, one thread."""
+"""What the tests of training share beside the tiny models of all."""
 
 import pytest
 import torch
 
-from support import films
 
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory, encoder, data):
+    """A tiny model that tells the reviews apart."""
+    import bitbert
 
-@pytest.fixture(scope="module")
-def one_thread():
-    """Tiny models train faster on one thread than on several that wait for each other."""
-    before = torch.get_num_threads()
+    path, before = tmp_path_factory.mktemp("tuned") / "films", torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    bitbert.finetune(encoder, data, path, epochs=6, learning_rate=3e-3, batch_size=16, progress=False)
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    """120 reviews to train on, 12 for validation, 24 for test."""
-    return films.read(tmp_path_factory.mktemp("reviews"))
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory):
-    """A random BERT without a head."""
-    return films.save_model(tmp_path_factory.mktemp("encoder") / "tiny", "BertModel")
-
-
-@pytest.fixture(scope="session")
-def classifier(tmp_path_factory):
-    """A random classifier with the labels of the reviews, as if it had been fine-tuned."""
-    return films.save_model(tmp_path_factory.mktemp("classifier") / "tiny")
+    return path
 
 
 @pytest.fixture

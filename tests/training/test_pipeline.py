@@ -25,14 +25,6 @@ HOW = {"settings": QUICK, "progress": False}
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory, encoder, data):
-    """A tiny model that tells the reviews apart."""
-    path = tmp_path_factory.mktemp("tuned") / "films"
-    bitbert.finetune(encoder, data, path, epochs=6, learning_rate=3e-3, batch_size=16, progress=False)
-    return path
-
-
-@pytest.fixture(scope="module")
 def made(tmp_path_factory, tuned, data):
     """A packed directory, alone in its place, and the report that came back."""
     output = tmp_path_factory.mktemp("made") / "films-w4a8"

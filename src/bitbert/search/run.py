@@ -26,7 +26,7 @@ from bitbert.search.picture import picture
 from bitbert.search.sensitivity import sensitivity
 from bitbert.search.size import file_bytes
 from bitbert.search.space import DEFAULT_CHOICES, Bits, Space
-from bitbert.spec import parse_bits
+from bitbert.spec import MAX_BITS, WEIGHT_KINDS, QuantSpec, parse_bits
 from bitbert.training.data import TaskData, task_data
 from bitbert.training.encode import default_length, digest, encode, some_batches
 from bitbert.training.models import load_finetuned, load_tokenizer
@@ -131,8 +131,15 @@ def _space(model: PreTrainedModel, recipe: Recipe, plan: Plan, budget: Budget) -
     if plan.search_embeddings and (plan.method == "aq" or budget.unit != "MiB"):
         raise SearchError("embeddings are searched by the method sensitivity under a budget in MiB only")
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}
-    base = recipe.spec(f"w{plan.embedding_bits}a{parse_bits(recipe.bits)[1]}")
-    return Space.of(config, base, plan.choices, plan.search_embeddings)
+    return Space.of(config, _base(recipe, plan.embedding_bits), plan.choices, plan.search_embeddings)
+
+
+def _base(recipe: Recipe, embedding_bits: int) -> QuantSpec:
+    """The recipe's quantizers: of tables as at their width, of matrices as at one that all methods have."""
+    activation_bits = parse_bits(recipe.bits)[1]
+    matrices, tables = (recipe.spec(f"w{bits}a{activation_bits}") for bits in (MAX_BITS, embedding_bits))
+    by_kind = {kind: (tables if kind.endswith("embedding") else matrices).weights[kind] for kind in WEIGHT_KINDS}
+    return dataclasses.replace(matrices, weights=by_kind)
 
 
 def _about(model: str | Path, data: TaskData, budget: Budget, plan: Plan) -> dict[str, Any]:
