@@ -106,6 +106,7 @@ def test_with_progress_a_bar_on_standard_error(tmp_path, tuned, data, capfd):
     assert shown.out == ""
     assert "w4a8 w4a8" not in shown.err
     assert "w4a8" in shown.err
+    assert "w4a8: 8 steps, about less than a minute on this machine" in shown.err
     assert "8/8 steps" in shown.err
 
 

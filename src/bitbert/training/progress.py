@@ -26,6 +26,11 @@ def _bar(unit: str) -> Progress:
     )
 
 
+def say(text: str) -> None:
+    """A line on standard error."""
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def counted(title: str | None, total: int, unit: str) -> Iterator[Callable[..., None]]:
     """Yield `advance(count=1, note=...)`, which moves a bar named `title` on; without a title nothing is shown."""

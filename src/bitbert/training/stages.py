@@ -44,10 +44,8 @@ def run_stage(
     the mean loss of the last logged steps (about a twentieth of all, at most 50).
     """
     work.mkdir(parents=True, exist_ok=True)
-    epochs = max(stage.epochs, stage.min_steps * stage.batch_size / len(train))
-    stage = stage.model_copy(update={"epochs": epochs})
-    steps = math.ceil(len(train) / stage.batch_size * stage.epochs)
-    logging_steps = min(LOGGING_STEPS, max(1, steps // LOGS))
+    stage = stage.model_copy(update={"epochs": epochs_of(stage, len(train))})
+    logging_steps = min(LOGGING_STEPS, max(1, steps_of(stage, len(train)) // LOGS))
     args = arguments(stage, work, seed, logging_steps=logging_steps, report_to=report_to)
     trainer = QuantTrainer(model, stage, args, train, tokenizer, teacher=teacher)
     trainer.add_callback(Checkpoints(checkpoint_seconds))
@@ -65,6 +63,16 @@ def run_stage(
         "seconds": round(history[-1]["seconds"], 1),
         "bfloat16": args.bf16,
     }
+
+
+def epochs_of(stage: Stage, rows: int) -> float:
+    """Epochs of a stage on so many rows."""
+    return max(stage.epochs, stage.min_steps * stage.batch_size / rows)
+
+
+def steps_of(stage: Stage, rows: int) -> int:
+    """Optimizer steps of a stage on so many rows."""
+    return math.ceil(rows / stage.batch_size * epochs_of(stage, rows))
 
 
 def _place_logs(trainer: Trainer, logs: Path | None) -> None:
