@@ -10,14 +10,32 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bitbert.recipes.schema import Stage
+from bitbert.training.encode import some_batches
+from bitbert.training.progress import say
 from bitbert.training.stages import steps_of
 from bitbert.training.trainer import bfloat16_is_fast
 
 FORWARD_PASSES = {False: 4.0, True: 6.0}  # in a step, without and with a teacher
+BATCHES, BATCH_SIZE = 8, 32  # that are run for it
+
+
+def announce(
+    title: str,
+    model: PreTrainedModel,
+    stages: Sequence[Stage],
+    rows: Callable[[int], Dataset],
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+) -> None:
+    """Say on standard error how much there is to do; `rows` gives the training rows with so many augmented copies."""
+    batches = some_batches(rows(0), tokenizer, BATCH_SIZE, BATCHES, seed)
+    steps, seconds = estimate(model, stages, lambda copies: len(rows(copies)), batches)
+    say(f"{title}: {steps:,} steps, about {in_words(seconds)} on this machine")
 
 
 def estimate(

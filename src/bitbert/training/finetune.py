@@ -12,6 +12,7 @@ from bitbert.checkpoint.atomic import new_directory
 from bitbert.recipes.schema import Stage
 from bitbert.training.data import TaskData, task_data
 from bitbert.training.encode import default_length, digest, encode
+from bitbert.training.estimate import announce
 from bitbert.training.models import load_pretrained, load_tokenizer
 from bitbert.training.quiet import quiet
 from bitbert.training.stages import run_stage
@@ -55,6 +56,8 @@ def finetune(
     stage = Stage(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, warmup=0.06)
     run = {"model": str(model), "task": data.task.name, "seed": seed, "max_length": max_length}
     settings = run | {"stage": stage.model_dump(), "data": digest(train)}
+    if progress:
+        announce("fine-tune", tuned, [stage], lambda copies: train, tokenizer, seed)
     with work_directory(output, work_dir, settings, resume=resume, overwrite=overwrite) as work:
         summary = run_stage(
             tuned,

@@ -19,12 +19,9 @@ from bitbert.recipes.schema import MODEL, Recipe, Stage
 from bitbert.spec import QuantSpec
 from bitbert.training.calibrate import calibrate
 from bitbert.training.encode import some_batches
-from bitbert.training.estimate import estimate, in_words
-from bitbert.training.progress import say
+from bitbert.training.estimate import announce
 from bitbert.training.reconstruct import reconstruct
 from bitbert.training.stages import run_stage
-
-BATCHES, BATCH_SIZE = 8, 32  # by which time is estimated
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Progression:
         """
         stages: list[Stage] = self.recipe.stages
         if title and stages:
-            self._announce(title)
+            announce(title, self.teacher, stages, self.rows, self.tokenizer, self.seed)
         finished: dict[str, QuantModel] = {}
         latest = None if stages else self.begin(self.spec_of(None), None)
         results = []
@@ -85,12 +82,6 @@ class Progression:
                 finished[stage.name] = latest
         assert latest is not None
         return latest.model, results
-
-    def _announce(self, title: str) -> None:
-        """Say how much there is to do."""
-        batches = some_batches(self.rows(0), self.tokenizer, BATCH_SIZE, BATCHES, self.seed)
-        steps, seconds = estimate(self.teacher, self.recipe.stages, lambda copies: len(self.rows(copies)), batches)
-        say(f"{title}: {steps:,} steps, about {in_words(seconds)} on this machine")
 
     def begin(self, spec: QuantSpec, source: QuantModel | None) -> QuantModel:
         """The float model, or the weights of `source`, at the widths of `spec`, with ranges that fit."""
