@@ -28,7 +28,7 @@ FLOAT_EPOCHS, FLOAT_RATE = 1.5, 1e-4
 # Minutes count here, so the recipes' epochs are cut: half a pass over the texts mends most of what rounding does, and
 # more gives more.
 SETTINGS = {"w8a8": ["epochs=0.5"], "w4a8": ["epochs=0.5"], "w2a8": ["epochs=1"]}
-OTHER_SETTINGS = ["epochs=1"]
+OTHER_SETTINGS = ["epochs=1", "min_steps=0"]
 
 
 def quickstart(
