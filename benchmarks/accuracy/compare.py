@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from all import CORE, HOUSE, PAPERS
+from all import AVERAGES, CORE, HOUSE, PAPERS
 from run import RESULTS, scored_on, with_splits_together
 from table import COMPARISONS, metric_of, steps, write_table
 
@@ -36,6 +36,7 @@ PAIRS = (
     ("two-stage-binary", "direct-binary", "w1a8"),
     ("two-stage-binary", "binary-without-ternary", "w1a8"),
     ("q8bert", "q8bert-dynamic", "w8a8"),
+    *((f"{how} {bits}", f"random {bits}", "w2a8") for bits in AVERAGES for how in ("sensitivity", "aq")),
 )
 
 
@@ -71,14 +72,19 @@ def compare(tasks: Sequence[Texts], seed: int = 0) -> dict[str, Any]:
     return {"difference": whole, "interval": [low, high], "verdict": verdict}
 
 
-def cells(recipe: str, bits: str, task: str) -> dict[tuple[int, int], list[Any]]:
-    """Outputs of the recipe's cells, by seed and optimizer steps."""
+def cells(method: str, bits: str, task: str) -> dict[tuple[int, int], list[Any]]:
+    """Outputs of the cells of a method, by seed and optimizer steps."""
     found = {}
-    for path in sorted(RESULTS.glob(f"{task}-{recipe}-{bits}-*.json")):
+    for path in sorted(RESULTS.glob(f"{task}-*-{bits}-*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        if not result.get("widths") and result["max_train"] == dict(CORE)[task]:
+        if method_of(result) == method and result["max_train"] == dict(CORE)[task]:
             found[result["seed"], steps(result)] = result["outputs"]
     return found
+
+
+def method_of(result: dict[str, Any]) -> str:
+    """The recipe, or how its mixed widths were found."""
+    return f"{result['widths']} {result['average_bits']}" if result.get("widths") else str(result["recipe"])
 
 
 def texts_of(task: str, ours: str, theirs: str, bits: str, data_dir: Path) -> Texts | None:
