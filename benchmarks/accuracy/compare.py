@@ -3,8 +3,8 @@
     python benchmarks/accuracy/compare.py --data-dir DIR                      # all pairs, into comparisons.json
     python benchmarks/accuracy/compare.py --data-dir DIR w2a8 kdlsq w2a8      # one: ours, theirs, width
 
-Both need cells of the same tasks, seeds, parts of train and optimizer steps in `results/`; a task for which there are
-none is left out, and named. The difference is the mean over tasks of the mean over seeds of the score (accuracy for
+Both need cells of the same tasks, seeds, parts of train and optimizer steps (or theirs none) in `results/`; a task for
+which there are none is left out. The difference is the mean over tasks of the mean over seeds of the score (accuracy for
 MRPC); its interval is that of 2,000 resamplings of each task's texts, the same texts for both recipes and all seeds
 (Koehn 2004). Where it contains 0 the verdict is "no difference".
 """
@@ -88,8 +88,10 @@ def method_of(result: dict[str, Any]) -> str:
 
 
 def texts_of(task: str, ours: str, theirs: str, bits: str, data_dir: Path) -> Texts | None:
-    """What is needed of one task; only what both recipes have counts: the same seeds with as many steps."""
+    """What is needed of one task; only what both recipes have counts: the same seeds with as many steps, or none."""
     first, second = cells(ours, bits, task), cells(theirs, bits, task)
+    untrained = {seed: outputs for (seed, count), outputs in second.items() if count == 0}
+    second = {(seed, count): untrained[seed] for seed, count in first if seed in untrained} or second
     both = sorted(set(first) & set(second))
     if not both:
         return None
