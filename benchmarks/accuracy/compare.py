@@ -4,8 +4,8 @@
     python benchmarks/accuracy/compare.py --data-dir DIR w2a8 kdlsq w2a8      # one: ours, theirs, width
 
 Both need cells of the same tasks, seeds, parts of train and optimizer steps (or theirs none) in `results/`; a task for
-which there are none is left out. The difference is the mean over tasks of the mean over seeds of the score (accuracy for
-MRPC); its interval is that of 2,000 resamplings of each task's texts, the same texts for both recipes and all seeds
+which there are none is left out. The difference is the mean over tasks of the mean over seeds of the score (accuracy
+for MRPC); its interval is that of 2,000 resamplings of each task's texts, the same texts for both recipes and all seeds
 (Koehn 2004). Where it contains 0 the verdict is "no difference".
 """
 
