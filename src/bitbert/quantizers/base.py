@@ -199,7 +199,9 @@ class ActivationQuantizer(nn.Module):
         """Codes with the zero point subtracted."""
         low, high = self.code_grid.low, self.code_grid.high
         if self.fits_zero_point:
-            return Grid(low - self.zero_point, high - self.zero_point)
+            # Plain numbers are what the fused passes take; on a GPU they would have to be waited for.
+            fitted = self.zero_point if self.zero_point.is_cuda else self.zero_point.item()
+            return Grid(low - fitted, high - fitted)
         zero = self.code_grid.zero_point
         return Grid(low - zero, high - zero, self.code_grid.step == 2)
 
