@@ -18,7 +18,7 @@ class Slow(torch.nn.Module):
         time.sleep(SECONDS)
 
 
-BATCHES = [{"input_ids": torch.zeros(8, 3)}] * 4
+BATCHES = [{"input_ids": torch.zeros(8, 30)}] * 4  # ten times as long as rows are on average
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,7 @@ BATCHES = [{"input_ids": torch.zeros(8, 3)}] * 4
     ],
 )
 def test_steps_and_seconds_of_all_stages(stages, steps, texts):
-    counted, seconds = estimate(Slow(), stages, lambda copies: 100 * (1 + copies), BATCHES)
+    counted, seconds = estimate(Slow(), stages, lambda copies: 100 * (1 + copies), 3.0, BATCHES)
     assert counted == steps
-    assert SECONDS / 8 * texts <= seconds * 1.05
-    assert seconds < 3 * SECONDS / 8 * (texts + 4 * 8)
+    assert SECONDS / 8 * texts <= 10 * seconds < 3 * SECONDS / 8 * texts
     assert set(FORWARD_PASSES.values()) == {4.0, 6.0}

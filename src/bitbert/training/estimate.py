@@ -1,7 +1,7 @@
 """How long a training will take, said before it begins: a few forward passes of the float model, times what a step is.
 
 A step is worth about 4 of them, with a teacher 6: forward, backward and optimizer, and rounding everywhere. On a CPU
-that was so for w2a8 and w8a8 within a tenth; 1-bit activations take a third longer.
+that was so for all widths within a fifth.
 """
 
 from __future__ import annotations
@@ -34,19 +34,25 @@ def announce(
 ) -> None:
     """Say on standard error how much there is to do; `rows` gives the training rows with so many augmented copies."""
     batches = some_batches(rows(0), tokenizer, BATCH_SIZE, BATCHES, seed)
-    steps, seconds = estimate(model, stages, lambda copies: len(rows(copies)), batches)
+    length = sum(rows(0)["length"]) / len(rows(0))
+    steps, seconds = estimate(model, stages, lambda copies: len(rows(copies)), length, batches)
     say(f"{title}: {steps:,} steps, about {in_words(seconds)} on this machine")
 
 
 def estimate(
-    model: PreTrainedModel, stages: Sequence[Stage], rows: Callable[[int], int], batches: Sequence[dict[str, Tensor]]
+    model: PreTrainedModel,
+    stages: Sequence[Stage],
+    rows: Callable[[int], int],
+    length: float,
+    batches: Sequence[dict[str, Tensor]],
 ) -> tuple[int, float]:
     """Steps and seconds of all stages together.
 
-    `rows` is the number of training rows with so many augmented copies; `batches` are some that training will see.
+    `rows` is the number of training rows with so many augmented copies, `length` their tokens on average; `batches` are
+    some of them, which may be longer or shorter.
     """
-    _seconds(model, batches[:1])  # warm-up
-    a_text = _seconds(model, batches) / sum(len(batch["input_ids"]) for batch in batches)
+    _seconds(model, batches)  # the first pass of a shape prepares it
+    a_text = length * _seconds(model, batches) / sum(batch["input_ids"].numel() for batch in batches)
     steps = [steps_of(stage, rows(stage.copies)) for stage in stages]
     texts = [FORWARD_PASSES[s.losses.needs_teacher] * s.batch_size * n for s, n in zip(stages, steps, strict=True)]
     return sum(steps), a_text * sum(texts)
