@@ -61,11 +61,11 @@ def estimate(
 def in_words(seconds: float) -> str:
     """A time as one says it.
 
-    >>> in_words(40), in_words(100), in_words(5000)
-    ('less than a minute', '2 minutes', '1.4 hours')
+    >>> in_words(40), in_words(70), in_words(100), in_words(5000)
+    ('less than a minute', 'a minute', '2 minutes', '1.4 hours')
     """
-    if seconds < 60:
-        return "less than a minute"
+    if seconds < 90:
+        return "a minute" if seconds >= 60 else "less than a minute"
     return f"{seconds / 60:.0f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
 
 
