@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from all import AVERAGES, CORE, HOUSE, PAPERS
+from all import AVERAGES, PAPERS
 from run import RESULTS, scored_on, with_splits_together
-from table import COMPARISONS, metric_of, steps, write_table
+from table import COMPARISONS, CORE, method_of, metric_of, steps, write_table
 
 from bitbert.bench.records import write_json
 from bitbert.training.data import load_task
@@ -31,7 +31,7 @@ from bitbert.training.tasks import Task
 RESAMPLINGS = 2_000
 # Ours, theirs, width: each house recipe beside every paper's of its width, then what the papers claim.
 PAIRS = (
-    *((bits, recipe, bits) for recipe, bits, _ in PAPERS if bits in HOUSE),
+    *((bits, recipe, bits) for recipe, bits, _ in PAPERS),
     ("two-stage", "one-stage-ternary", "w2a8"),
     ("two-stage-binary", "direct-binary", "w1a8"),
     ("two-stage-binary", "binary-without-ternary", "w1a8"),
@@ -77,14 +77,9 @@ def cells(method: str, bits: str, task: str) -> dict[tuple[int, int], list[Any]]
     found = {}
     for path in sorted(RESULTS.glob(f"{task}-*-{bits}-*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        if method_of(result) == method and result["max_train"] == dict(CORE)[task]:
+        if method_of(result) == method and result["max_train"] == CORE[task]:
             found[result["seed"], steps(result)] = result["outputs"]
     return found
-
-
-def method_of(result: dict[str, Any]) -> str:
-    """The recipe, or how its mixed widths were found."""
-    return f"{result['widths']} {result['average_bits']}" if result.get("widths") else str(result["recipe"])
 
 
 def texts_of(task: str, ours: str, theirs: str, bits: str, data_dir: Path) -> Texts | None:
@@ -102,7 +97,7 @@ def texts_of(task: str, ours: str, theirs: str, bits: str, data_dir: Path) -> Te
 
 def verdict(ours: str, theirs: str, bits: str, data_dir: Path) -> dict[str, Any]:
     """The comparison over all core tasks that both have."""
-    found = {task: texts_of(task, ours, theirs, bits, data_dir) for task, _ in CORE}
+    found = {task: texts_of(task, ours, theirs, bits, data_dir) for task in CORE}
     there = {task: texts for task, texts in found.items() if texts is not None}
     about = {"ours": ours, "theirs": theirs, "bits": bits, "tasks": list(there)}
     return about | (compare(list(there.values())) if there else {"verdict": "not measured"})

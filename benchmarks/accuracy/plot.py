@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib
 from latency import TIMES
 from run import RESULTS
+from table import method_of
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "bitbert"  # the same figures give the same file
@@ -32,9 +33,7 @@ def kind(result: dict[str, Any]) -> str:
 
 
 def label(result: dict[str, Any]) -> str:
-    if result.get("widths"):
-        return f"{result['widths']} {result['average_bits']}"
-    return result["bits"] if kind(result) == "house" else f"{result['recipe']} {result['bits']}"
+    return f"{method_of(result)} {result['bits']}" if kind(result) == "papers" else method_of(result)
 
 
 def panel(axes: Any, results: list[dict[str, Any]], places: list[float], title: str) -> None:

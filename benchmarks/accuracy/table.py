@@ -16,7 +16,7 @@ from bitbert.bench.records import put_between
 
 HERE = Path(__file__).parent
 COMPARISONS = HERE / "comparisons.json"
-CORE = ("sst2", "mrpc", "stsb")
+CORE: dict[str, int | None] = {"sst2": 16_000, "mrpc": None, "stsb": None}  # and rows of train; None: all
 HOUSE_COLUMNS = ("bits", "MiB", *CORE, "mean drop")
 PAIR_COLUMNS = ("bits", "ours", "theirs", "tasks", "difference (95 %)", "verdict")
 START, END = "<!-- table -->", "<!-- end of table -->"
@@ -76,6 +76,11 @@ def _row(seeds: Sequence[dict[str, Any]]) -> Iterable[str]:
 def steps(result: dict[str, Any]) -> int:
     """Optimizer steps of all stages."""
     return sum(stage["steps"] for stage in result["stages"])
+
+
+def method_of(result: dict[str, Any]) -> str:
+    """The recipe, or how its mixed widths were found."""
+    return f"{result['widths']} {result['average_bits']}" if result.get("widths") else str(result["recipe"])
 
 
 def _width(result: dict[str, Any]) -> str:

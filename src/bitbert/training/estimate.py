@@ -33,8 +33,9 @@ def announce(
     seed: int,
 ) -> None:
     """Say on standard error how much there is to do; `rows` gives the training rows with so many augmented copies."""
-    batches = some_batches(rows(0), tokenizer, BATCH_SIZE, BATCHES, seed)
-    length = sum(rows(0)["length"]) / len(rows(0))
+    texts = rows(0)
+    batches = some_batches(texts, tokenizer, BATCH_SIZE, BATCHES, seed)
+    length = sum(texts["length"]) / len(texts)
     steps, seconds = estimate(model, stages, lambda copies: len(rows(copies)), length, batches)
     say(f"{title}: {steps:,} steps, about {in_words(seconds)} on this machine")
 
