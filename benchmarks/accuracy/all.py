@@ -23,7 +23,7 @@ SEARCHED = ("sst2", "mrpc")
 AVERAGES = (2.47, 1.97)  # bits of the matrices: what AQ-BERT's 25 and 20 MB are of a BERT-base
 
 HOUSE = ("w8a8", "w4a8", "w4a4", "w2a8", "w1a8", "w1a4", "w1a1")
-# Stages of all these take as many steps together as the house recipe of their width.
+# Stages of all these take as many steps together as the house recipe of their width; mkq at w8a8 as that of w4a4.
 PAPERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("q8bert", "w8a8", ()),
     ("q8bert-dynamic", "w8a8", ()),
@@ -42,6 +42,8 @@ PAPERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 CELLS = (
     *(Cell(task, bits, bits, seed, part) for seed in (1, 2) for bits in HOUSE for task, part in CORE.items()),
     *(Cell(task, recipe, bits, 1, part, settings) for recipe, bits, settings in PAPERS for task, part in CORE.items()),
+    # Half the layers at 4 bits as mkq has them, by the house recipe for 4 bits, which takes as many steps.
+    *(Cell(task, "w4a4", "w8a8", 1, part, ("last_layers.bits=w4a4",)) for task, part in CORE.items()),
     *(Cell("mrpc", "kdlsq", bits, 1) for bits in ("w3a8", "w5a8", "w6a8")),
     *(Cell("sst2", "ptq", bits, 1, calibrate_only=True) for bits in ("w8a8", "w4a8")),
     *(

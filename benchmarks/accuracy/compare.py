@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +30,11 @@ from bitbert.training.data import load_task
 from bitbert.training.tasks import Task
 
 RESAMPLINGS = 2_000
+ROUNDING = 0.01  # by which numbers of steps may differ: stages and epochs are rounded to whole steps
 # Ours, theirs, width: each house recipe beside every paper's of its width, then what the papers claim.
 PAIRS = (
-    *((bits, recipe, bits) for recipe, bits, _ in PAPERS),
+    *((bits, recipe, bits) for recipe, bits, _ in PAPERS if (recipe, bits) != ("mkq", "w8a8")),
+    ("w4a4", "mkq", "w8a8"),  # half the layers at 4 bits
     ("two-stage", "one-stage-ternary", "w2a8"),
     ("two-stage-binary", "direct-binary", "w1a8"),
     ("two-stage-binary", "binary-without-ternary", "w1a8"),
@@ -84,15 +87,17 @@ def cells(method: str, bits: str, task: str) -> dict[tuple[int, int], list[Any]]
 
 def texts_of(task: str, ours: str, theirs: str, bits: str, data_dir: Path) -> Texts | None:
     """What is needed of one task; only what both recipes have counts: the same seeds with as many steps, or none."""
-    first, second = cells(ours, bits, task), cells(theirs, bits, task)
-    untrained = {seed: outputs for (seed, count), outputs in second.items() if count == 0}
-    second = {(seed, count): untrained[seed] for seed, count in first if seed in untrained} or second
-    both = sorted(set(first) & set(second))
-    if not both:
+    pairs = [
+        (our, their)
+        for (seed, count), our in cells(ours, bits, task).items()
+        for (other_seed, other_count), their in cells(theirs, bits, task).items()
+        if seed == other_seed and (other_count == 0 or math.isclose(count, other_count, rel_tol=ROUNDING))
+    ]
+    if not pairs:
         return None
     data = with_splits_together(load_task(task, data_dir=data_dir))
     split = data.split(scored_on(data))
-    return Texts(data.task, list(split["label"]), [first[key] for key in both], [second[key] for key in both])
+    return Texts(data.task, list(split["label"]), *(list(outputs) for outputs in zip(*pairs, strict=True)))
 
 
 def verdict(ours: str, theirs: str, bits: str, data_dir: Path) -> dict[str, Any]:
