@@ -21,13 +21,16 @@ from bitbert.search.budget import Budget
 from bitbert.search.divergence import Batch, answers, divergence
 from bitbert.search.quantized import change
 from bitbert.search.run import Plan, search
-from bitbert.search.space import Bits, Space
+from bitbert.search.space import DEFAULT_CHOICES, Bits, Space
 from bitbert.spec import parse_bits, row_groups
 from bitbert.training.data import TaskData
 from bitbert.training.encode import default_length, encode, some_batches
 from bitbert.training.models import load_finetuned, load_tokenizer
 
 MIXES, LAYER_BITS, TEXTS = 20, (2, 3, 4), 512
+# What a search chooses from, and the width of the tables; with a recipe for 1 bit all is as small as it gets.
+USUAL: dict[str, Any] = {"choices": DEFAULT_CHOICES, "embedding_bits": 4}
+BINARY: dict[str, Any] = {"choices": (0, 1, 2), "embedding_bits": 1}
 
 
 def found_by_search(
@@ -35,7 +38,8 @@ def found_by_search(
 ) -> tuple[Path, dict[str, Any]]:
     """(spec.json, what is told of it), from `directory` if it was searched already."""
     if not (directory / "search.json").exists():
-        plan = Plan(method=method, recipe=recipe, embedding_bits=4, seed=seed)
+        widths = BINARY if parse_bits(load_recipe(recipe).bits)[0] == 1 else USUAL
+        plan = Plan(method=method, recipe=recipe, seed=seed, **widths)
         search(teacher, data, directory, Budget("average bits", average_bits), plan, resume=method == "aq")
     report = json.loads((directory / "search.json").read_text(encoding="utf-8"))
     return directory / "spec.json", {key: report[key] for key in ("predicted", "seconds", "choices")}
