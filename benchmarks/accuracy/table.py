@@ -46,11 +46,11 @@ def rows(results: Sequence[dict[str, Any]]) -> list[str]:
 def _order(result: dict[str, Any]) -> tuple[Any, ...]:
     task = result["task"]
     place = TASKS.index(task) if task in TASKS else len(TASKS)
-    weight_bits = int(result["bits"][1 : result["bits"].index("a")])
+    widths = [-int(bits) for bits in result["bits"].removeprefix("w").split("a")]  # the widest first
     mixed = result.get("widths") or "", result.get("average_bits") or 0.0
-    method = result["bits"], *mixed, result["recipe"], result["settings"], steps(result)
+    method = *mixed, result["recipe"], result["settings"], steps(result)
     method = *method, result["train_rows"], result["teacher"]["sha256"]
-    return place, task, -weight_bits, *method
+    return place, task, *widths, *method
 
 
 def _row(seeds: Sequence[dict[str, Any]]) -> Iterable[str]:
