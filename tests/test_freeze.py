@@ -185,3 +185,10 @@ def test_a_spec_that_cannot_be_packed_names_the_tensor(spec, name):
         assert model(**batch(model.config, [5])).logits.isfinite().all()  # it can be trained
     with pytest.raises(SpecError, match=f"^{name} stays float and cannot be packed"):
         freeze(model, spec)
+
+
+def test_a_model_that_has_seen_no_data_yet_is_not_frozen():
+    spec = QuantSpec.uniform(8, 8, activations={"all": {"method": "minmax"}})
+    model = prepare(stock_model("BertForSequenceClassification"), spec)
+    with pytest.raises(SpecError, match=r"^encoder\.layer\.0\..* has no range yet: calibrate the model"):
+        freeze(model, spec)

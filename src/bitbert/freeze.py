@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bitbert.checkpoint.packed import PackedModel, PackedWeight, StaticScale
+from bitbert.errors import SpecError
 from bitbert.prepare import base_model, quantized_activations, quantized_weights
 from bitbert.quantizers import ActivationQuantizer, WeightQuantizer
 from bitbert.spec import QuantSpec
@@ -21,7 +22,8 @@ from bitbert.spec import QuantSpec
 def freeze(model: PreTrainedModel, spec: QuantSpec) -> PackedModel:
     """Integers and scales of `model`, which `bitbert.prepare.prepare` made with `spec`; puts it into evaluation mode.
 
-    Raises `SpecError`, naming the tensor, if the spec leaves something float that the engine needs as integers.
+    Raises `SpecError`, naming the tensor, if the spec leaves something float that the engine needs as integers, or if a
+    range is taken from data and none was seen yet.
     """
     encoder = base_model(model)
     spec.check_packable(model.config.num_hidden_layers, pooler=getattr(encoder, "pooler", None) is not None)
@@ -33,7 +35,7 @@ def freeze(model: PreTrainedModel, spec: QuantSpec) -> PackedModel:
         config=model.config.to_dict() | {"architectures": [type(model).__name__]},
         spec=spec,
         weights={name: _pack(name, *pair, head_dim) for name, pair in quantized_weights(encoder).items()},
-        activations={name: _static_scale(q) for name, q in activations if q.spec.scale == "static"},
+        activations={name: _static_scale(name, q) for name, q in activations if q.spec.scale == "static"},
         floats={name: p.float().cpu().numpy().copy() for name, p in _leftovers(model).items()},
     )
 
@@ -63,7 +65,9 @@ def _pack(name: str, weight: Tensor, quantizer: WeightQuantizer, head_dim: int) 
     return PackedWeight.from_codes(name, quantizer.spec, codes.cpu().numpy(), scale.cpu().numpy(), in_heads)
 
 
-def _static_scale(quantizer: ActivationQuantizer) -> StaticScale:
+def _static_scale(name: str, quantizer: ActivationQuantizer) -> StaticScale:
     """Scale and zero point as the quantizer uses them in evaluation."""
     scale = quantizer(torch.zeros(1, 1, device=quantizer.zero_point.device)).scale
+    if not scale.isfinite():
+        raise SpecError(f"{name} has no range yet: calibrate the model, or train it, before freezing")
     return StaticScale(float(np.float32(scale.item())), int(quantizer.zero_point))

@@ -118,6 +118,11 @@ def test_a_model_with_other_labels(classifier):
     assert "has 2 outputs, but scores needs 1" in problem(load_finetuned, classifier, SCORES)
 
 
+def test_a_model_with_several_labels_for_a_text(changed):
+    message = problem(load_finetuned, changed(problem_type="multi_label_classification"), TASK)
+    assert "gives a text any number of labels, which is not supported" in message
+
+
 def test_a_model_that_is_quantized_already(changed):
     message = problem(load_finetuned, changed(quantization_config={"quant_method": "bitbert"}), TASK)
     assert "is quantized already: expected a float checkpoint" in message

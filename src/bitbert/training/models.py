@@ -81,13 +81,15 @@ def _head_config(task: Task) -> dict[str, Any]:
 def load_finetuned(model: str | Path, task: Task, *, download: bool = False, scores: bool = False) -> PreTrainedModel:
     """A fine-tuned model that fits `task`; with `scores`, a teacher whose attention hands them out.
 
-    Raises `ModelError` as `load_pretrained`, and for a checkpoint without a head for the task, or with another size.
+    Raises `ModelError` as `load_pretrained`, and for a checkpoint without a head for the task, or with another one.
     """
     config = _load_config(model, download)
     architecture = (config.architectures or ["none"])[0]
     expected, head = _HEADS[task.kind]
     if architecture != expected.__name__:
         raise ModelError(f"{model} is a {architecture}, which has no {head}: fine-tune it first (bitbert finetune)")
+    if config.problem_type == "multi_label_classification":
+        raise ModelError(f"{model} gives a text any number of labels, which is not supported: expected one for each")
     if config.num_labels != task.num_labels:
         raise ModelError(f"{model} has {config.num_labels} outputs, but {task.name} needs {task.num_labels}")
     return _load(model, expected, download, attention=attention.NAME if scores else "sdpa")
