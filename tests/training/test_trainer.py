@@ -77,6 +77,11 @@ def test_every_parameter_learns_at_the_rate_and_decay_of_its_kind(make):
     assert sum("quantizer" in name and "weight_quantizer" not in name for name in found) == 10
 
 
+def test_the_optimizer_forgets_as_fast_as_the_stage_says(make):
+    assert {group["betas"] for group in make(Stage(adam_beta2=0.9)).create_optimizer().param_groups} == {(0.9, 0.9)}
+    assert {group["betas"] for group in make(Stage()).create_optimizer().param_groups} == {(0.9, 0.999)}
+
+
 def test_a_frozen_parameter_is_left_out(make):
     trainer = make()
     trainer.model.classifier.weight.requires_grad_(False)

@@ -91,7 +91,7 @@ class Stage(_Strict):
     not yet the final one; where the width changes, weights are kept, and scales start anew. `copies` adds so many
     augmented copies of each training text. Small data are gone through more often than `epochs` until there were
     `min_steps`. `dropout` None keeps the model's own. `warmup` is a fraction of the steps; after it rates fall linearly
-    to 0.
+    to 0. `adam_beta2` is how much of the past AdamW's mean of squared gradients keeps at every step.
     """
 
     name: str | None = None
@@ -109,6 +109,7 @@ class Stage(_Strict):
     weight_scale_decay: NonNegative = 0.0
     activation_scale_decay: NonNegative = 0.0
     warmup: Fraction = 0.0
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     max_grad_norm: NonNegative = 1.0
     dropout: Fraction | None = None
     losses: Losses = Losses()

@@ -194,6 +194,7 @@ def arguments(
         per_device_train_batch_size=stage.batch_size,
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup,
+        adam_beta2=stage.adam_beta2,
         max_grad_norm=stage.max_grad_norm,
         use_cpu=not torch.cuda.is_available(),
         bf16=bfloat16_is_fast(),
