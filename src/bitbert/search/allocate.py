@@ -14,6 +14,8 @@ array([1, 0])
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import highspy
 import numpy as np
 from numpy.typing import NDArray
@@ -56,16 +58,33 @@ def total(values: Values, chosen: Choice) -> float:
     return float(values[np.arange(len(values)), chosen].sum())
 
 
+def rates(price: Callable[[float], float], target: float) -> tuple[float, float]:
+    """Two neighbouring rates of exchange: at the first `price` is the target or over it, at the second it or under it.
+
+    `price` falls as the rate rises. A rate below 0 makes what is dear wanted.
+    """
+    low, high = 0.0, 0.0
+    if price(0.0) > target:
+        high = 1.0
+        while price(high) > target:
+            high *= 2
+    else:
+        low = -1.0
+        while price(low) < target:
+            low *= 2
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if price(middle) <= target else (middle, high)
+    return low, high
+
+
 def _at_one_rate(costs: Values, prices: Values, target: float, *, up_to: bool) -> tuple[Choice, float]:
     """An assignment that minimises cost + rate * price, item by item, and the rate at which its price meets `target`.
 
     Its price is the last one up to the target, or the first one from there on. Items that are undecided at that rate
-    are changed one by one. A rate below 0 makes what is dear wanted.
+    are changed one by one.
     """
-    low, high = _bracket(costs, prices, target)
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _price(costs, prices, middle) <= target else (middle, high)
+    low, high = rates(lambda rate: total(prices, _cheapest(costs, prices, rate)), target)
     below, above = _cheapest(costs, prices, high), _cheapest(costs, prices, low)
     undecided = np.flatnonzero(below != above)
     steps = np.cumsum(prices[undecided, above[undecided]] - prices[undecided, below[undecided]])
@@ -74,23 +93,6 @@ def _at_one_rate(costs: Values, prices: Values, target: float, *, up_to: bool) -
     chosen = below.copy()
     chosen[undecided[:count]] = above[undecided[:count]]
     return chosen, high
-
-
-def _bracket(costs: Values, prices: Values, target: float) -> tuple[float, float]:
-    """Two rates: at the first the price is the target or over it, at the second the target or under it."""
-    if _price(costs, prices, 0.0) > target:
-        high = 1.0
-        while _price(costs, prices, high) > target:
-            high *= 2
-        return 0.0, high
-    low = -1.0
-    while _price(costs, prices, low) < target:
-        low *= 2
-    return low, 0.0
-
-
-def _price(costs: Values, prices: Values, rate: float) -> float:
-    return total(prices, _cheapest(costs, prices, rate))
 
 
 def _cheapest(costs: Values, prices: Values, rate: float) -> Choice:

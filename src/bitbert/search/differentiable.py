@@ -12,10 +12,11 @@ with p = softmax(logits), V what the budget leaves for the choices, and prices i
 -log p, the cost of each choice: the assignment of least cost within the budget is the argmax, mended where that is over
 or under it.
 
-Departures: the loss is distilled from the float model besides the labels (`teacher` 0 is the paper's); logits learn by
-Adam instead of plain gradient steps, since the gradient of one among thousands of groups is as small as its share of
-the model. Scales of activations and embeddings stay as calibrated. The grid is the engine's, not the paper's
-(`docs/decisions/0008-symmetric-groups-of-16-rows.md`).
+Departures: the loss is the divergence from the float model instead of the labels' (`labels` 1, `teacher` 0 is the
+paper's). Logits start from what `sensitivity.py` says, since a few hundred noisy steps tell too little of each of a
+thousand groups (`start` 0: all equal), and their gradient is divided by its root mean square, since that of one group
+is as small as its share of the model. Scales of activations and embeddings stay as calibrated. The grid is the
+engine's, not the paper's (`docs/decisions/0008-symmetric-groups-of-16-rows.md`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy.special import softmax
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -45,6 +47,7 @@ from bitbert.prepare import base_model, prepare
 from bitbert.quantizers.lsq import LSQWeight
 from bitbert.quantizers.mixture import MixtureWeight
 from bitbert.recipes.schema import Calibration
+from bitbert.search.allocate import rates, total
 from bitbert.search.divergence import answers, divergence, rows_of
 from bitbert.search.quantized import Groups, best_steps
 from bitbert.search.space import Space
@@ -70,21 +73,26 @@ class Settings:
     batch_size: int = 32
     learning_rate: float = 2e-5
     logits_learning_rate: float = 0.05
+    start: float = 1.0
     temperature: float = 1.0
     cooling: float = 0.5
     size_weight: float = 1.0
     tolerance: float = 0.01
     held_out: float = 0.2
-    labels: float = 1.0
+    labels: float = 0.0
     teacher: float = 1.0
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the size is held to: `prices` (items, choices), and their total that the budget leaves."""
+    """What the size is held to: `prices` (items, choices), and their total that the budget leaves.
+
+    `costs` (items, choices) of `sensitivity.py` are where the search starts.
+    """
 
     prices: Values
     total: float
+    costs: Values
 
 
 def search(
@@ -109,6 +117,7 @@ def search(
     noise = torch.Generator().manual_seed(seed)
     calibrating = some_batches(train, tokenizer, settings.batch_size, calibration.batches, seed)
     mixtures = _relax(student, space, calibrating, calibration, noise)
+    _put_logits(mixtures, settings.start * starting_logits(target))
     learner = _Learner(student, teacher, mixtures, target, settings)
     inner, outer = _parts(train, settings, seed)
     collate = collator(train, tokenizer)
@@ -163,6 +172,32 @@ def _steps(weight: Tensor, bits: int, groups: Groups, grid: str) -> Tensor:
     return best_steps(LSQWeight(spec, groups, torch.float32), weight)
 
 
+def starting_logits(target: Target) -> Values:
+    """(items, choices): the expected size is the target, the middle group's best choice e times as likely as its next.
+
+    They are -(cost + rate * price), the terms of the Lagrangian that `allocate.py` minimises, in units of the middle
+    group's gap.
+    """
+
+    def terms(rate: float) -> Values:
+        return target.costs + rate * target.prices
+
+    def size(rate: float) -> float:
+        return float((softmax(-terms(rate) / unit, axis=1) * target.prices).sum())
+
+    hard, _ = rates(lambda rate: total(target.prices, terms(rate).argmin(axis=1)), target.total)
+    best, second = np.sort(terms(hard), axis=1)[:, :2].T
+    unit = max(float(np.median(second - best)), 1e-6 * float(np.ptp(terms(hard))), np.finfo(np.float64).tiny)
+    rate, _ = rates(size, target.total)
+    return -terms(rate) / unit
+
+
+def _put_logits(mixtures: Sequence[MixtureWeight], logits: Values) -> None:
+    ends = np.cumsum([len(mixture.logits) for mixture in mixtures])[:-1]
+    for mixture, of_matrix in zip(mixtures, np.split(logits, ends), strict=True):
+        mixture.logits.data.copy_(torch.from_numpy(of_matrix))
+
+
 def _costs(mixtures: Sequence[MixtureWeight]) -> Values:
     logits = torch.cat([mixture.logits.detach() for mixture in mixtures])
     costs: Values = -logits.double().log_softmax(dim=-1).cpu().numpy()
@@ -193,7 +228,7 @@ class _Learner:
         self._weights = [p for name, p in student.named_parameters() if "quantizer" not in name]
         student.requires_grad_(False)
         self.inner = torch.optim.AdamW(self._weights, lr=settings.learning_rate, weight_decay=0.0)
-        self.outer = torch.optim.Adam(self._logits, lr=settings.logits_learning_rate)
+        self.outer = torch.optim.SGD(self._logits, lr=settings.logits_learning_rate)
 
     def cool(self, epoch: float) -> None:
         """Set the temperature of this point of the search."""
@@ -212,6 +247,7 @@ class _Learner:
         """One outer step."""
         with _learning(self._logits):
             (self._loss(batch) + self._settings.size_weight * self._size_loss()).backward()
+        _to_unit_size([logits.grad for logits in self._logits])
         self.outer.step()
         self.outer.zero_grad()
 
@@ -232,6 +268,15 @@ class _Learner:
         if abs(expected.item() - 1) <= self._settings.tolerance:
             return expected.new_zeros(())
         return expected.log() if expected.item() > 1 else -expected.log()
+
+
+def _to_unit_size(gradients: Sequence[Tensor | None]) -> None:
+    """Divide all by their common root mean square."""
+    found = [gradient for gradient in gradients if gradient is not None]
+    norm = torch.nn.utils.get_total_norm(found)
+    size = norm / math.sqrt(sum(gradient.numel() for gradient in found))
+    for gradient in found:
+        gradient.div_(size.clamp(min=torch.finfo(size.dtype).tiny))
 
 
 @contextmanager

@@ -45,7 +45,7 @@ Method = Literal["sensitivity", "aq"]
 class Plan:
     """How a search is done. `recipe` gives the quantizers of the spec, and the widths of activations.
 
-    `texts` are training texts shown to the model by `sensitivity`; `aq` are settings of the method `aq`.
+    `texts` are training texts shown to the model by `sensitivity`, where `aq` starts; `aq` are settings of that method.
     """
 
     method: Method = "sensitivity"
@@ -96,17 +96,17 @@ def search(
     settings = about | {"data": digest(train)}
     work = work_directory(output, work_dir, settings, resume=resume, overwrite=overwrite) if learns else nullcontext()
     with work as path:
-        if path is None:
-            batches = some_batches(train, tokenizer, BATCH_SIZE, -(-plan.texts // BATCH_SIZE), plan.seed)
-            costs = sensitivity(floats, batches, space, seed=plan.seed, watch=watch)
-        else:
+        batches = some_batches(train, tokenizer, BATCH_SIZE, -(-plan.texts // BATCH_SIZE), plan.seed)
+        costs = sensitivity(floats, batches, space, seed=plan.seed, watch=watch)
+        least, most = budget.left(prices)
+        if path is not None:
             costs = differentiable.search(
                 floats,
                 load_finetuned(model, data.task, download=download),
                 train,
                 tokenizer,
                 space,
-                differentiable.Target(prices.values, budget.left(prices)[1]),
+                differentiable.Target(prices.values, most, costs),
                 plan.aq,
                 path / "search",
                 seed=plan.seed,
@@ -114,7 +114,6 @@ def search(
                 watch=watch,
                 checkpoint_seconds=checkpoint_seconds,
             )
-        least, most = budget.left(prices)
         bits = space.bits(allocate(costs, prices.values, most, least))
         report = about | _result(space, bits, costs, prices, budget)
         report |= {"seconds": round(time.perf_counter() - began, 1), "machine": machine()}
@@ -143,9 +142,10 @@ def _base(recipe: Recipe, embedding_bits: int) -> QuantSpec:
 
 
 def _about(model: str | Path, data: TaskData, budget: Budget, plan: Plan) -> dict[str, Any]:
-    """What was asked for; of the two methods' settings only those that count."""
+    """What was asked for; settings of the method `aq` only where it is the one."""
     settings = dataclasses.asdict(plan) | {"choices": list(plan.choices)}
-    settings.pop("texts" if plan.method == "aq" else "aq")
+    if plan.method != "aq":
+        settings.pop("aq")
     return {
         "model": str(model),
         "task": data.task.name,
