@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bitbert.search.divergence import answers, divergence, random_direction
+from bitbert.search.divergence import answers, by_text, divergence, random_direction
 from support.tiny_bert import batch, stock_model
 
 
@@ -36,3 +36,11 @@ def test_answers_do_not_depend_on_padding(kind, rows):
         short, long = answers(model, inputs), answers(model, padded)
     assert len(short) == rows
     assert divergence(long[:, : short.shape[1]], short).max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("rows", "sums"), [(3, [0, 1, 2]), (6, [0 + 3, 1 + 4, 2 + 5]), (19, [6, sum(range(4, 13)), sum(range(13, 19))])]
+)
+def test_rows_of_a_text_are_summed(rows, sums):
+    inputs = batch(stock_model("BertForSequenceClassification").config, [4, 9, 6])
+    assert by_text(torch.arange(rows).double(), inputs).tolist() == sums

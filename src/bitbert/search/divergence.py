@@ -36,6 +36,15 @@ def rows_of(outputs: Any, batch: Batch) -> Tensor:
     return logits if logits.dim() == 2 else logits[inside.to(logits.device)]
 
 
+def by_text(values: Tensor, batch: Batch) -> Tensor:
+    """(texts): `values` (rows) summed over the rows that `rows_of` gives for each text."""
+    inside = batch["attention_mask"] != 0
+    texts = torch.arange(len(inside)).repeat(len(values) // len(inside))
+    if len(values) == int(inside.sum()):  # a row for each token; no text has as few tokens as a question has rows
+        texts = inside.nonzero()[:, 0].cpu()
+    return values.new_zeros(len(inside)).index_add_(0, texts.to(values.device), values)
+
+
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
     """(rows): how far each row is from the reference's, in float64, as it may be far below what float32 resolves."""
     ours, theirs = logits.double(), reference.double()

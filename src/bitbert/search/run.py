@@ -22,8 +22,9 @@ from bitbert.recipes.schema import Recipe, load_recipe
 from bitbert.search import differentiable
 from bitbert.search.allocate import allocate, total
 from bitbert.search.budget import Budget, Prices
+from bitbert.search.joint import refined
+from bitbert.search.mixed import MixedModel
 from bitbert.search.picture import picture
-from bitbert.search.sensitivity import sensitivity
 from bitbert.search.size import file_bytes
 from bitbert.search.space import DEFAULT_CHOICES, Bits, Space
 from bitbert.spec import MAX_BITS, WEIGHT_KINDS, QuantSpec, parse_bits
@@ -97,8 +98,10 @@ def search(
     work = work_directory(output, work_dir, settings, resume=resume, overwrite=overwrite) if learns else nullcontext()
     with work as path:
         batches = some_batches(train, tokenizer, BATCH_SIZE, -(-plan.texts // BATCH_SIZE), plan.seed)
-        costs = sensitivity(floats, batches, space, seed=plan.seed, watch=watch)
         least, most = budget.left(prices)
+        mixed = MixedModel(floats, space, watch=watch)
+        found = refined(mixed, batches, prices.values, (least, most), seed=plan.seed, watch=watch)
+        chosen, costs, told = found.chosen, found.alone, {"divergence": found.divergence}
         if path is not None:
             costs = differentiable.search(
                 floats,
@@ -106,7 +109,7 @@ def search(
                 train,
                 tokenizer,
                 space,
-                differentiable.Target(prices.values, most, costs),
+                differentiable.Target(prices.values, most, found.beside),
                 plan.aq,
                 path / "search",
                 seed=plan.seed,
@@ -114,8 +117,9 @@ def search(
                 watch=watch,
                 checkpoint_seconds=checkpoint_seconds,
             )
-        bits = space.bits(allocate(costs, prices.values, most, least))
-        report = about | _result(space, bits, costs, prices, budget)
+            chosen, told = allocate(costs, prices.values, most, least), {}
+        bits = space.bits(chosen)
+        report = about | _result(space, bits, costs, prices, budget, told)
         report |= {"seconds": round(time.perf_counter() - began, 1), "machine": machine()}
         _write(output, space, bits, report, overwrite)
     return report | {"output": str(output)}
@@ -154,7 +158,9 @@ def _about(model: str | Path, data: TaskData, budget: Budget, plan: Plan) -> dic
     }
 
 
-def _result(space: Space, bits: Bits, costs: Values, prices: Prices, budget: Budget) -> dict[str, Any]:
+def _result(
+    space: Space, bits: Bits, costs: Values, prices: Prices, budget: Budget, told: Mapping[str, float]
+) -> dict[str, Any]:
     chosen = np.searchsorted(space.choices, bits)
     measured = {} if budget.clock is None else {"measured": {"ms": budget.clock.measure(space, bits)}}
     return measured | {
@@ -163,6 +169,7 @@ def _result(space: Space, bits: Bits, costs: Values, prices: Prices, budget: Bud
             "bytes": file_bytes(space.architecture, space.spec(bits)),
             "average_bits": space.average_bits(bits),
             "cost": total(costs, chosen),
+            **told,
         },
         "tensors": {name: _summary(space, bits[where], costs[where]) for name, where in space.slices.items()},
     }

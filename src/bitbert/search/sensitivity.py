@@ -11,7 +11,8 @@ One backward pass for each batch gives every item and width: g^T d is the gradie
 to that output, so no gradient of a weight is ever formed. The more usual diagonal, 1/2 sum_w E[g_w^2] d_w^2 (LeCun et
 al. 1990), leaves out what the errors of one row have in common. `first_order` is E[|g^T d|], how far the answer moves.
 
-Costs are added over items, as if one's error knew nothing of another's.
+The products g^T d, text by text, are kept: of several changes together they add up, each text for itself, and so say
+what errors have in common (`joint.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,18 +30,55 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bitbert.prepare import base_model
-from bitbert.search.divergence import Batch, answers, divergence, random_direction
-from bitbert.search.quantized import Groups, change
+from bitbert.search.divergence import Batch, answers, by_text, random_direction
+from bitbert.search.mixed import MixedModel, MixedTensor
 from bitbert.search.space import Space
-from bitbert.spec import row_groups, tensor_kind
 from bitbert.watch import Watch, watched
 
 Values = NDArray[np.float64]
+Moves = NDArray[np.float32]
 
-ESTIMATES: dict[str, Callable[[Tensor], Tensor]] = {
-    "second_order": lambda product: product.square() / 2,
-    "first_order": torch.abs,
+ESTIMATES: dict[str, Callable[[Moves], Any]] = {
+    "second_order": lambda moves: np.square(moves) / 2,
+    "first_order": np.abs,
 }
+
+
+@dataclass(frozen=True)
+class Effects:
+    """How far answers move along s, text by text, if one item changes from what it is now to a choice.
+
+    `moves` (texts, items, choices): s^T dz, to first order. `missed` (texts): s^T (z - reference) as it is now.
+    """
+
+    moves: Moves
+    missed: Moves
+
+
+def effects(
+    mixed: MixedModel,
+    batches: Sequence[Batch],
+    reference: Sequence[Tensor],
+    *,
+    seed: int,
+    watch: Watch = lambda *_: None,
+) -> Effects:
+    """Of the model as it is now; `reference` are the float model's answers, `seed` is that of the random directions."""
+    generator = torch.Generator().manual_seed(seed)
+    moves, missed = [], []
+    with _recording(mixed.model) as recorded:
+        for batch, theirs in watched(list(zip(batches, reference, strict=True)), "sensitivity", watch):
+            logits, direction = answers(mixed.model, batch), random_direction(theirs, generator)
+            passed = _Passed(batch, logits, direction, recorded)
+            moves.append(np.concatenate([_moves(tensor, passed) for tensor in mixed.tensors], axis=1))
+            missed.append(by_text(((logits.detach() - theirs) * direction).sum(dim=-1), batch).cpu().numpy())
+    return Effects(np.concatenate(moves), np.concatenate(missed))
+
+
+def costs(found: Effects, space: Space, estimate: str = "second_order") -> Values:
+    """(items, choices): of effects at the float model, inf where a choice is not allowed."""
+    mean = ESTIMATES[estimate](found.moves).mean(axis=0, dtype=np.float64)
+    return np.where(space.allowed, mean, np.inf)
 
 
 def sensitivity(
@@ -55,17 +94,8 @@ def sensitivity(
 
     Batches are as training has them. `estimate` is a name of `ESTIMATES`; `seed` that of the random directions.
     """
-    model.eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
-    parts = [_part(model, name, space) for name in watched(list(space.slices), "quantizing", watch)]
-    costs, texts = np.zeros(space.allowed.shape), 0
-    with _recording(model) as recorded:
-        for batch in watched(batches, "sensitivity", watch):
-            passed = _Passed(model, batch, recorded, generator)
-            for part in parts:
-                costs[part.where] += ESTIMATES[estimate](part.products(passed)).sum(dim=0).double().numpy()
-            texts += len(batch["input_ids"])
-    return np.where(space.allowed, costs / texts, np.inf)
+    mixed = MixedModel(model, space, watch=watch)
+    return costs(effects(mixed, batches, mixed.answers(batches), seed=seed, watch=watch), space, estimate)
 
 
 def measured(
@@ -77,13 +107,11 @@ def measured(
     watch: Watch = lambda *_: None,
 ) -> Values:
     """(pairs): the true divergence, mean over texts, with only item i of each (i, j) quantized, to choice j."""
-    model.eval().requires_grad_(False)
-    with torch.no_grad():
-        reference = [answers(model, batch) for batch in batches]
-        found = []
-        for item, choice in watched(pairs, "measuring", watch):
-            with _quantized(model, space, item, choice):
-                found.append(_mean_divergence(model, batches, reference))
+    mixed = MixedModel(model, space)
+    reference, found = mixed.answers(batches), []
+    for item, choice in watched(pairs, "measuring", watch):
+        with mixed.one(item, choice):
+            found.append(mixed.divergence(batches, reference))
     return np.array(found)
 
 
@@ -92,7 +120,7 @@ def rank_correlation(estimated: Values, true: Values) -> float:
     return float(stats.spearmanr(estimated, true).statistic)
 
 
-# ---- what passes through the float model -----------------------------------------------------------------------------
+# ---- what passes through the model -----------------------------------------------------------------------------------
 
 _EMBEDDINGS = "embeddings.LayerNorm"
 
@@ -105,14 +133,8 @@ class _Passed:
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        batch: Batch,
-        recorded: dict[str, tuple[Tensor, Tensor]],
-        generator: torch.Generator,
+        self, batch: Batch, logits: Tensor, direction: Tensor, recorded: dict[str, tuple[Tensor, Tensor]]
     ) -> None:
-        logits = answers(model, batch)
-        direction = random_direction(logits.detach(), generator)
         found = torch.autograd.grad((logits * direction).sum(), [output for _, output in recorded.values()])
         self.batch = batch
         self.inputs = {name: _by_token(x.detach()) for name, (x, _) in recorded.items()}
@@ -149,44 +171,6 @@ def _recording(model: PreTrainedModel) -> Iterator[dict[str, tuple[Tensor, Tenso
 
 # ---- one tensor ------------------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class _Matrix:
-    """A linear layer: `changes` by choice, (rows, columns) or None where pruned; `group_of_row` numbers its items."""
-
-    module: str
-    where: slice
-    changes: Sequence[Tensor | None]
-    group_of_row: Tensor
-
-    def products(self, passed: _Passed) -> Tensor:
-        """(texts, items, choices): g^T d."""
-        gradient = passed.gradients[self.module]
-        by_row = torch.stack([(self._added(d, passed) * gradient).sum(dim=1) for d in self.changes], dim=-1)
-        items = by_row.new_zeros(len(by_row), self.where.stop - self.where.start, by_row.shape[-1])
-        return items.index_add_(1, self.group_of_row, by_row).cpu()
-
-    def _added(self, change: Tensor | None, passed: _Passed) -> Tensor:
-        """What the change adds to the output; pruning takes all of it away, the bias too."""
-        return -passed.outputs[self.module] if change is None else passed.inputs[self.module] @ change.t()
-
-
-@dataclass(frozen=True)
-class _Table:
-    """An embedding table, one item: `changes` by choice, (rows, columns); `ids` finds the rows that a batch uses."""
-
-    where: slice
-    changes: Sequence[Tensor | None]
-    ids: Callable[[Batch], Tensor]
-
-    def products(self, passed: _Passed) -> Tensor:
-        """(texts, 1, choices): g^T d."""
-        ids, gradient = self.ids(passed.batch), passed.gradients[_EMBEDDINGS]
-        ids, nothing = ids.to(gradient.device), gradient.new_zeros(len(gradient))  # a table is not pruned
-        by_choice = [nothing if d is None else (d[ids] * gradient).sum(dim=(1, 2)) for d in self.changes]
-        return torch.stack(by_choice, dim=-1)[:, None].cpu()
-
-
 _IDS: dict[str, Callable[[Batch], Tensor]] = {
     "embeddings.word_embeddings": lambda batch: batch["input_ids"],
     "embeddings.token_type_embeddings": lambda batch: batch["token_type_ids"],
@@ -194,48 +178,24 @@ _IDS: dict[str, Callable[[Batch], Tensor]] = {
 }
 
 
-def _part(model: PreTrainedModel, name: str, space: Space) -> _Matrix | _Table:
-    module, where = name.removesuffix(".weight"), space.slices[name]
-    weight = base_model(model).get_parameter(name)
-    groups = row_groups(len(weight), space.architecture.weight_head_dim(name))
-    changes = [_change(weight, bits, space, name, groups) if bits else None for bits in space.choices]
+def _moves(tensor: MixedTensor, passed: _Passed) -> Moves:
+    """(texts, items, choices): g^T d for each item of the tensor."""
+    module = tensor.name.removesuffix(".weight")
     if module in _IDS:
-        return _Table(where, changes, _IDS[module])
-    group_of_row = torch.repeat_interleave(torch.tensor([rows for _, rows in groups]))
-    return _Matrix(module, where, changes, group_of_row.to(weight.device))
+        return _moves_of_table(tensor, _IDS[module](passed.batch), passed.gradients[_EMBEDDINGS])
+    x, now, gradient = passed.inputs[module], passed.outputs[module], passed.gradients[module]
+    bias = 0.0 if tensor.floats[1] is None else tensor.floats[1]
+    added = (-now if values is None else x @ values.t() + bias - now for values in tensor.values)
+    by_row = torch.stack([(change * gradient).sum(dim=1) for change in added], dim=-1)
+    items = by_row.new_zeros(len(by_row), tensor.where.stop - tensor.where.start, by_row.shape[-1])
+    moves: Moves = items.index_add_(1, tensor.item_of_row, by_row).cpu().numpy()
+    return moves
 
 
-def _change(weight: Tensor, bits: int, space: Space, name: str, groups: Groups) -> Tensor:
-    """As the spec of the search would have it: a step for each row group, for each row of a table."""
-    granularity = "row" if tensor_kind(name).endswith("embedding") else "row_group"
-    return change(weight, bits, groups, grid=space.base.weight(name).grid, granularity=granularity)
-
-
-# ---- the truth -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _quantized(model: PreTrainedModel, space: Space, index: int, choice: int) -> Iterator[None]:
-    """The model with one item at one of the choices; its weights are put back afterwards."""
-    item, bits = space.items[index], space.choices[choice]
-    layer = base_model(model).get_submodule(item.tensor.removesuffix(".weight"))
-    rows = slice(item.first, item.first + item.rows)
-    touched = [p[rows] for p in (layer.weight, getattr(layer, "bias", None)) if isinstance(p, Tensor)]
-    before = [part.clone() for part in touched]
-    if bits == 0:
-        for part in touched:
-            part.zero_()
-    else:
-        touched[0] += _change(touched[0], bits, space, item.tensor, [(0, item.rows)])
-    try:
-        yield
-    finally:
-        for part, values in zip(touched, before, strict=True):
-            part.copy_(values)
-
-
-def _mean_divergence(model: PreTrainedModel, batches: Sequence[Batch], reference: Sequence[Tensor]) -> float:
-    """Divergence summed over the rows of a text, mean over texts."""
-    pairs = zip(batches, reference, strict=True)
-    total = sum(float(divergence(answers(model, batch), logits).sum()) for batch, logits in pairs)
-    return total / sum(len(batch["input_ids"]) for batch in batches)
+def _moves_of_table(tensor: MixedTensor, ids: Tensor, gradient: Tensor) -> Moves:
+    """(texts, 1, choices); a table is not pruned, so nothing is said of that."""
+    ids, nothing = ids.to(gradient.device), gradient.new_zeros(len(gradient))
+    now = tensor.weight[ids]
+    by_choice = [nothing if v is None else ((v[ids] - now) * gradient).sum(dim=(1, 2)) for v in tensor.values]
+    moves: Moves = torch.stack(by_choice, dim=-1)[:, None].cpu().numpy()
+    return moves
