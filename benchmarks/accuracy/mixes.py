@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from bitbert.prepare import base_model
 from bitbert.recipes.schema import load_recipe
 from bitbert.search.budget import Budget
-from bitbert.search.divergence import Batch, answers, divergence
-from bitbert.search.quantized import change
+from bitbert.search.divergence import Batch
+from bitbert.search.mixed import MixedModel
 from bitbert.search.run import Plan, search
 from bitbert.search.space import DEFAULT_CHOICES, Bits, Space
-from bitbert.spec import parse_bits, row_groups
+from bitbert.spec import parse_bits
 from bitbert.training.data import TaskData
 from bitbert.training.encode import default_length, encode, some_batches
 from bitbert.training.models import load_finetuned, load_tokenizer
@@ -56,7 +54,7 @@ def best_at_random(
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}
     space = Space.of(config, method.spec(f"w4a{parse_bits(method.bits)[1]}"), LAYER_BITS)
     tried = [_by_layer(space, mix) for mix in draw(space.architecture.num_hidden_layers, average_bits, seed)]
-    losses = [loss(model, space, bits, batches) for bits in tried]
+    losses = measured(MixedModel(model, space), tried, batches)
     best = tried[int(np.argmin(losses))]
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "spec.json"
@@ -79,16 +77,10 @@ def _by_layer(space: Space, mix: tuple[int, ...]) -> Bits:
     return np.array([mix[int(layer)] for layer in layers])
 
 
-@torch.no_grad()
-def loss(model: Any, space: Space, bits: Bits, batches: list[Batch]) -> float:
-    """Mean divergence of the answers from the float model's with all matrices at these widths."""
-    encoder = base_model(model)
-    reference = [answers(model, batch) for batch in batches]
-    before = {name: encoder.get_parameter(name).clone() for name in space.slices}
-    for name, where in space.slices.items():
-        weight, (width,) = encoder.get_parameter(name), set(bits[where].tolist())
-        weight += change(weight, width, row_groups(len(weight), space.architecture.weight_head_dim(name)))
-    found = [float(divergence(answers(model, batch), r).mean()) for batch, r in zip(batches, reference, strict=True)]
-    for name, values in before.items():
-        encoder.get_parameter(name).copy_(values)
-    return float(np.mean(found))
+def measured(mixed: MixedModel, tried: list[Bits], batches: list[Batch]) -> list[float]:
+    """Divergence of the answers from the float model's with all matrices at these widths, without training."""
+    reference, found = mixed.answers(batches), []
+    for bits in tried:
+        mixed.put(np.searchsorted(mixed.space.choices, bits))
+        found.append(mixed.divergence(batches, reference))
+    return found

@@ -30,7 +30,7 @@ def batches(model, count=3):
 
 @pytest.mark.parametrize("tensor", ["encoder.layer.1.intermediate.dense.weight", "embeddings.word_embeddings.weight"])
 def test_one_text_by_the_formula(tensor):
-    """1/2 (g^T d)^2 with the gradient of the weight, which the code never forms."""
+    """1/2 (g^T d)^2 with the gradient of the weight that autograd has."""
     model, space = model_and_space(choices=(0, 2))
     text = batch(model.config, [11])
     where = space.slices[tensor]

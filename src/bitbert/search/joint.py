@@ -32,7 +32,7 @@ from bitbert.watch import Watch, watched
 
 ROUNDS = 4
 CAUTIONS = (1.0, 3.0, 10.0)  # all are tried in every round; 0.3 already reaches too far on MiniLM
-SWEEPS, BISECTIONS = 8, 12
+SWEEPS, BISECTIONS = 8, 20
 NEAR = 0.99  # a price within 1 % of the budget is near enough for the rate; single changes do the rest
 
 Range = tuple[float, float]
@@ -63,14 +63,14 @@ def refined(
 ) -> Found:
     """An assignment whose price is from budget[0] to budget[1]; `mixed` holds floats before and after.
 
-    It starts from the exact one for costs that add up.
+    It starts from the exact one for costs that add up, and is that one where the budget allows every item its best.
     """
     reference, allowed = mixed.answers(batches), mixed.space.allowed
     seen = effects(mixed, batches, reference, seed=seed, watch=watch)
     alone = costs(seen, mixed.space)
     chosen = allocate(alone, prices, budget[1], budget[0])
     nearest = _divergence(mixed, chosen, batches, reference)
-    for _ in range(ROUNDS):
+    for _ in range(0 if total(prices, alone.argmin(axis=1)) <= budget[1] else ROUNDS):
         tried = [joint(seen, allowed, prices, budget, caution) for caution in watched(CAUTIONS, "assigning", watch)]
         found = [_divergence(mixed, other, batches, reference) for other in watched(tried, "measuring", watch)]
         if min(found) >= nearest:
@@ -87,7 +87,10 @@ def joint(seen: Effects, allowed: NDArray[np.bool_], prices: Values, budget: Ran
     """(items): the best that coordinate descent finds within the budget."""
     least, most = budget
     problem = _Problem(seen, allowed, prices, caution)
-    high, chosen = max(problem.first_rate(most), np.finfo(float).tiny), None
+    unpriced = problem.descend(0.0)
+    if total(prices, unpriced) <= most:
+        return problem.filled(unpriced, least, most)
+    high, chosen = problem.first_rate(most), None
     while total(prices, problem.descend(high)) > most:
         high *= 4
     low = 0.0
@@ -120,8 +123,9 @@ class _Problem:
         self._order = np.random.default_rng(0).permutation(len(prices))
 
     def first_rate(self, budget: float) -> float:
-        """The rate at which the terms of items alone would meet the budget."""
-        return rates(lambda rate: total(self.prices, self._alone(rate)), budget)[1]
+        """The rate at which the terms of items alone would meet the budget; where any would do, a small one."""
+        small = 1e-3 * float(self.own[np.isfinite(self.own)].mean() / self.prices.mean())
+        return max(small, rates(lambda rate: total(self.prices, self._alone(rate)), budget)[1])
 
     def descend(self, rate: float) -> Choice:
         """Change one item at a time to its best choice, until none changes."""

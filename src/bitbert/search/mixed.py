@@ -63,9 +63,9 @@ class MixedModel:
 
 @dataclass(frozen=True)
 class MixedTensor:
-    """A tensor of the space: `values` by choice, (rows, columns), None where pruned, which takes the bias too.
+    """A tensor of the space: `values` (rows, choices, columns) and `biases` (rows, choices), 0 where pruned.
 
-    `weight` and `bias` are the model's own and change; `floats` are what they were.
+    `weight` and `bias` are the model's own and change; `floats` are what they were. A table has no biases.
     """
 
     name: str
@@ -73,7 +73,8 @@ class MixedTensor:
     weight: Tensor
     bias: Tensor | None
     floats: tuple[Tensor, Tensor | None]
-    values: Sequence[Tensor | None]
+    values: Tensor
+    biases: Tensor | None
     item_of_row: Tensor
 
     def put(self, chosen: Choice) -> None:
@@ -84,10 +85,9 @@ class MixedTensor:
 
     def put_rows(self, rows: Tensor, choice: int) -> None:
         """Set some rows to one choice."""
-        values, bias = self.values[choice], self.floats[1]
-        self.weight[rows] = 0.0 if values is None else values[rows]
-        if self.bias is not None and bias is not None:
-            self.bias[rows] = 0.0 if values is None else bias[rows]
+        self.weight[rows] = self.values[rows, choice]
+        if self.bias is not None and self.biases is not None:
+            self.bias[rows] = self.biases[rows, choice]
 
     def put_floats(self) -> None:
         """Set all of it back."""
@@ -104,11 +104,15 @@ def _tensor(model: PreTrainedModel, name: str, space: Space) -> MixedTensor:
     groups = row_groups(len(weight), space.architecture.weight_head_dim(name))
     is_table = tensor_kind(name).endswith("embedding")
     grid, granularity = space.base.weight(name).grid, "row" if is_table else "row_group"
+    zeros = torch.zeros_like(weight)
     values = [
-        weight + change(weight, bits, groups, grid=grid, granularity=granularity) if bits else None
+        weight + change(weight, bits, groups, grid=grid, granularity=granularity) if bits else zeros
         for bits in space.choices
     ]
+    kept = torch.tensor([float(bits > 0) for bits in space.choices], device=weight.device)
+    biases = None if bias is None else bias[:, None] * kept
     rows_of_item = torch.tensor([len(weight)] if is_table else [rows for _, rows in groups])
     item_of_row = torch.repeat_interleave(rows_of_item).to(weight.device)
     floats = (weight.clone(), None if bias is None else bias.clone())
-    return MixedTensor(name, space.slices[name], weight, bias, floats, values, item_of_row)
+    by_choice = torch.stack(values, dim=1)
+    return MixedTensor(name, space.slices[name], weight, bias, floats, by_choice, biases, item_of_row)

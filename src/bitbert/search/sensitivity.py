@@ -7,9 +7,9 @@ Gauss-Newton matrix J^T H J is the Hessian there, and the Fisher matrix of the m
     D(w + d) = 1/2 d^T J^T H J d = 1/2 E[(g^T d)^2]
 
 with the mean over texts and s. Here d = Q(w) - w for the rows of an item, or -w and minus its bias where it is pruned.
-One backward pass for each batch gives every item and width: g^T d is the gradient at a layer's output times what d adds
-to that output, so no gradient of a weight is ever formed. The more usual diagonal, 1/2 sum_w E[g_w^2] d_w^2 (LeCun et
-al. 1990), leaves out what the errors of one row have in common. `first_order` is E[|g^T d|], how far the answer moves.
+One backward pass for each batch gives every item and width, g being the gradient at a layer's output times its input,
+text by text. The more usual diagonal, 1/2 sum_w E[g_w^2] d_w^2 (LeCun et al. 1990), leaves out what the errors of one
+row have in common. `first_order` is E[|g^T d|], how far the answer moves.
 
 The products g^T d, text by text, are kept: of several changes together they add up, each text for itself, and so say
 what errors have in common (`joint.py`).
@@ -126,7 +126,7 @@ _EMBEDDINGS = "embeddings.LayerNorm"
 
 
 class _Passed:
-    """Inputs, outputs and gradients at the outputs of every layer for one batch.
+    """Inputs and gradients at the outputs of every layer for one batch.
 
     `gradients` are those of s^T z, text by text: (texts, tokens, rows), a pooler's (texts, 1, rows). The sum of the
     three embeddings counts as the output of `embeddings.LayerNorm`'s input.
@@ -138,7 +138,6 @@ class _Passed:
         found = torch.autograd.grad((logits * direction).sum(), [output for _, output in recorded.values()])
         self.batch = batch
         self.inputs = {name: _by_token(x.detach()) for name, (x, _) in recorded.items()}
-        self.outputs = {name: _by_token(y.detach()) for name, (_, y) in recorded.items()}
         self.gradients = {name: _by_token(g) for name, g in zip(recorded, found, strict=True)}
 
 
@@ -183,19 +182,20 @@ def _moves(tensor: MixedTensor, passed: _Passed) -> Moves:
     module = tensor.name.removesuffix(".weight")
     if module in _IDS:
         return _moves_of_table(tensor, _IDS[module](passed.batch), passed.gradients[_EMBEDDINGS])
-    x, now, gradient = passed.inputs[module], passed.outputs[module], passed.gradients[module]
-    bias = 0.0 if tensor.floats[1] is None else tensor.floats[1]
-    added = (-now if values is None else x @ values.t() + bias - now for values in tensor.values)
-    by_row = torch.stack([(change * gradient).sum(dim=1) for change in added], dim=-1)
-    items = by_row.new_zeros(len(by_row), tensor.where.stop - tensor.where.start, by_row.shape[-1])
-    moves: Moves = items.index_add_(1, tensor.item_of_row, by_row).cpu().numpy()
+    inputs, gradient = passed.inputs[module], passed.gradients[module]
+    by_weight = (gradient.transpose(1, 2) @ inputs).transpose(0, 1)  # (rows, texts, columns)
+    by_row = by_weight @ tensor.values.transpose(1, 2) - by_weight @ tensor.weight[:, :, None]
+    if tensor.bias is not None and tensor.biases is not None:
+        by_row += gradient.sum(dim=1).t()[:, :, None] * (tensor.biases - tensor.bias[:, None])[:, None]
+    items = by_row.new_zeros(tensor.where.stop - tensor.where.start, *by_row.shape[1:])
+    moves: Moves = items.index_add_(0, tensor.item_of_row, by_row).transpose(0, 1).cpu().numpy()
     return moves
 
 
 def _moves_of_table(tensor: MixedTensor, ids: Tensor, gradient: Tensor) -> Moves:
-    """(texts, 1, choices); a table is not pruned, so nothing is said of that."""
-    ids, nothing = ids.to(gradient.device), gradient.new_zeros(len(gradient))
+    """(texts, 1, choices); that a table is pruned means nothing and is not allowed."""
+    ids = ids.to(gradient.device)
     now = tensor.weight[ids]
-    by_choice = [nothing if v is None else ((v[ids] - now) * gradient).sum(dim=(1, 2)) for v in tensor.values]
+    by_choice = [((values[ids] - now) * gradient).sum(dim=(1, 2)) for values in tensor.values.unbind(dim=1)]
     moves: Moves = torch.stack(by_choice, dim=-1)[:, None].cpu().numpy()
     return moves
