@@ -153,6 +153,17 @@ def test_every_unit_gets_its_own_start(rule, granularity):
     assert quantizer.alpha.tolist() == [rule(part, 7).item() for part in parts]
 
 
+@pytest.mark.parametrize("granularity", ["row", "row_group"])
+def test_rows_of_one_bit_start_where_their_squared_error_is_smallest(granularity):
+    weight = torch.randn(32, 400, generator=torch.Generator().manual_seed(0))
+    quantizer = quantizer_of(weight, WeightSpec(None, "learned_range", granularity=granularity, group_bits=(1, 4)))
+    quantizer.initialize(weight)
+    codes, scale, _ = quantizer(weight)
+    assert set(codes[:16].unique().tolist()) == {-1, 1}
+    errors = [(codes * s - weight)[:16].square().sum().item() for s in (scale, 0.98 * scale, 1.02 * scale)]
+    assert errors[0] == min(errors)
+
+
 def test_calibration_with_a_zero_point_spans_the_percentiles():
     quantizer = make_activation(ActivationSpec(4, "learned_range", symmetric=False), "linear_input", "float16")
     quantizer.calibrating = True

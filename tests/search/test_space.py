@@ -34,12 +34,21 @@ def test_what_is_chosen_stands_in_the_spec():
     assert spec.weight("embeddings.word_embeddings.weight") == WeightSpec(8, "learned_range", granularity="row")
 
 
-def test_one_bit_takes_a_method_that_can_do_it():
-    space = Space.of(CONFIG, BASE, (1, 8))
+@pytest.mark.parametrize(("method", "with_one_bit"), [("learned_range", "learned_range"), ("minmax", "lsq")])
+def test_one_bit_takes_a_method_that_can_do_it(method, with_one_bit):
+    space = Space.of(CONFIG, QuantSpec.uniform(8, 8, weights={"all": {"method": method}}), (1, 8))
     bits = np.where(np.arange(len(space.items)) == space.slices[QUERY].start, 1, 8)
     spec = space.spec(bits)
-    assert spec.weight(QUERY).method == "lsq"
-    assert spec.weight(QUERY.replace("query", "key")).method == "learned_range"
+    assert spec.weight(QUERY).method == with_one_bit
+    assert spec.weight(QUERY.replace("query", "key")).method == method
+
+
+@pytest.mark.parametrize(
+    ("granularity", "of_groups"), [("row", "row"), ("row_group", "row_group"), ("tensor", "row_group")]
+)
+def test_scales_are_the_recipes_unless_they_are_for_whole_tensors(granularity, of_groups):
+    space = Space.of(CONFIG, QuantSpec.uniform(8, 8, weights={"linear": {"granularity": granularity}}))
+    assert space.spec(np.full(len(space.items), 4)).weight(QUERY).granularity == of_groups
 
 
 def test_tables_have_one_width_and_are_not_pruned():

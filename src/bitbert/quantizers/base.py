@@ -63,6 +63,7 @@ class WeightQuantizer(nn.Module):
 
     learned = False
     high_of_group: Tensor
+    odd_of_group: Tensor
     group_of_row: Tensor
 
     def __init__(self, spec: WeightSpec, groups: Sequence[tuple[int, int]], leftovers: torch.dtype) -> None:
@@ -74,7 +75,9 @@ class WeightQuantizer(nn.Module):
         self.bound = max(high for _, high, _ in ranges)
         self.register_buffer("high_of_group", torch.tensor([float(high) for _, high, _ in ranges]), persistent=False)
         self._prunes = 0 in bits
-        self._odd = [step == 2 for _, _, step in ranges]
+        odd = [step == 2 for _, _, step in ranges]
+        self.register_buffer("odd_of_group", torch.tensor(odd), persistent=False)
+        self._all_odd = all(odd)
         group_of_row = torch.repeat_interleave(torch.tensor([count for _, count in groups]))
         self.register_buffer("group_of_row", group_of_row, persistent=False)
 
@@ -91,17 +94,24 @@ class WeightQuantizer(nn.Module):
 
     def high_of_unit(self) -> Tensor:
         """(units): the largest code of each unit; 0 where it is pruned."""
+        return self._of_unit(self.high_of_group)
+
+    def is_binary_unit(self) -> Tensor:
+        """(units): whether -1 and 1 are all its codes."""
+        return self._of_unit(self.odd_of_group & (self.high_of_group == 1))
+
+    def _of_unit(self, of_group: Tensor) -> Tensor:
         if self.spec.granularity == "tensor":
-            return self.high_of_group[:1]
-        return self.high_of_group if self.spec.granularity == "row_group" else self.high_of_group[self.group_of_row]
+            return of_group[:1]
+        return of_group if self.spec.granularity == "row_group" else of_group[self.group_of_row]
 
     def grid(self, ids: Tensor | None = None) -> Grid:
         """The grid, by row where widths are mixed; `ids` picks rows."""
         if self.spec.group_bits is None:
-            return Grid(-self.bound, self.bound, self._odd[0])
+            return Grid(-self.bound, self.bound, self._all_odd)
         group = self.group_of_row if ids is None else self.group_of_row[ids]
         high = self.high_of_group[group][:, None]
-        return Grid(-high, high, torch.tensor(self._odd, device=high.device)[group][:, None])
+        return Grid(-high, high, self.odd_of_group[group][:, None])
 
     def stored_scale(self, scale: Tensor, high: Tensor) -> Tensor:
         """Positive, rounded to file precision, and 0 where `high` is 0 (pruned)."""

@@ -4,7 +4,8 @@ With n = 2^(b-1) - 1 and u = x / alpha:
 
     Q(x) = alpha * round(n * clip(u, -1, 1)) / n
 
-so the step size is s = alpha / n; at 2 bits n = 1, which is ternary. Gradients, g that of Q(x):
+so the step size is s = alpha / n; at 2 bits n = 1, which is ternary. Rows of 1 bit, which the paper has not, are -alpha
+or alpha, and alpha starts at their mean magnitude. Gradients, g that of Q(x):
 
     weights      dL/dw = g, not masked by the clip
     activations  dL/dx = g where |u| <= 1, else 0
@@ -44,11 +45,12 @@ class LearnedRangeWeight(RangeWeight):
 
     @torch.no_grad()
     def initialize(self, weight: Tensor) -> None:
-        """alpha of each unit from its weights."""
-        levels = self.high_of_unit().clamp(min=1)
+        """alpha of each unit from its weights; of 1 bit their mean magnitude, where its squared error is smallest."""
         parts = split_units(weight, self.units, self.num_units)
         rule = INITIALISATIONS[self.init]
-        self.alpha.copy_(torch.stack([rule(part, int(n)) for part, n in zip(parts, levels, strict=True)]))
+        levels, binary = self.high_of_unit().clamp(min=1).int().tolist(), self.is_binary_unit().tolist()
+        alphas = [part.abs().mean() if b else rule(part, n) for part, n, b in zip(parts, levels, binary, strict=True)]
+        self.alpha.copy_(torch.stack(alphas))
         self.clamp_()
 
 

@@ -98,12 +98,12 @@ class MixedTensor:
 
 
 def _tensor(model: PreTrainedModel, name: str, space: Space) -> MixedTensor:
-    """With the spec of the search: a step for each row group, for each row of a table."""
+    """With steps that fit best, as many as the spec to come will have."""
     layer = base_model(model).get_submodule(name.removesuffix(".weight"))
     weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
     groups = row_groups(len(weight), space.architecture.weight_head_dim(name))
     is_table = tensor_kind(name).endswith("embedding")
-    grid, granularity = space.base.weight(name).grid, "row" if is_table else "row_group"
+    grid, granularity = space.base.weight(name).grid, space.granularity(name)
     zeros = torch.zeros_like(weight)
     values = [
         weight + change(weight, bits, groups, grid=grid, granularity=granularity) if bits else zeros

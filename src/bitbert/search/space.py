@@ -21,6 +21,8 @@ from bitbert.errors import SearchError
 from bitbert.spec import MAX_BITS, ONE_BIT_METHODS, Override, QuantSpec, row_groups, tensor_kind, weight_names
 
 DEFAULT_CHOICES = (0, 2, 4, 8)
+# Methods that can give 1 bit to some rows of a matrix; recipes for 1 bit everywhere have better than a learned range.
+BINARY_ROWS = ("learned_range", *ONE_BIT_METHODS)
 
 Bits = NDArray[np.int64]
 
@@ -112,11 +114,17 @@ class Space:
         overrides = [self._override(name, bits[where].tolist()) for name, where in self.slices.items()]
         return dataclasses.replace(self.base, overrides=(*self.base.overrides, *overrides))
 
+    def granularity(self, name: str) -> str:
+        """Of the scales of a searched tensor: the recipe's, but where widths may change there is no scale for all."""
+        if tensor_kind(name).endswith("embedding"):
+            return "row"
+        return "row" if self.base.weight(name).granularity == "row" else "row_group"
+
     def _override(self, name: str, bits: list[int]) -> Override:
-        changes: dict[str, Any] = {"group_bits": bits, "granularity": "row_group"}
+        changes: dict[str, Any] = {"group_bits": bits, "granularity": self.granularity(name)}
         if tensor_kind(name).endswith("embedding"):
             changes = {"bits": bits[0]}
-        if 1 in bits and self.base.weight(name).method not in ONE_BIT_METHODS:
+        if 1 in bits and self.base.weight(name).method not in BINARY_ROWS:
             changes["method"] = "lsq"
         return Override(name, changes)
 
