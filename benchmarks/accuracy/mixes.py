@@ -19,7 +19,7 @@ from bitbert.search.budget import Budget
 from bitbert.search.divergence import Batch
 from bitbert.search.mixed import MixedModel
 from bitbert.search.run import Plan, search
-from bitbert.search.space import DEFAULT_CHOICES, Bits, Space
+from bitbert.search.space import Bits, Space
 from bitbert.spec import parse_bits
 from bitbert.training.data import TaskData
 from bitbert.training.encode import default_length, encode, some_batches
@@ -27,7 +27,7 @@ from bitbert.training.models import load_finetuned, load_tokenizer
 
 MIXES, LAYER_BITS, TEXTS = 20, (2, 3, 4), 512
 # What a search chooses from, and the width of the tables; with a recipe for 1 bit all is as small as it gets.
-USUAL: dict[str, Any] = {"choices": DEFAULT_CHOICES, "embedding_bits": 4}
+USUAL: dict[str, Any] = {"choices": (1, 2, 3, 4), "embedding_bits": 4}
 BINARY: dict[str, Any] = {"choices": (0, 1, 2), "embedding_bits": 1}
 
 
