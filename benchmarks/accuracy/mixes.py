@@ -79,8 +79,5 @@ def _by_layer(space: Space, mix: tuple[int, ...]) -> Bits:
 
 def measured(mixed: MixedModel, tried: list[Bits], batches: list[Batch]) -> list[float]:
     """Divergence of the answers from the float model's with all matrices at these widths, without training."""
-    reference, found = mixed.answers(batches), []
-    for bits in tried:
-        mixed.put(np.searchsorted(mixed.space.choices, bits))
-        found.append(mixed.divergence(batches, reference))
-    return found
+    reference = mixed.answers(batches)
+    return [mixed.divergence_at(np.searchsorted(mixed.space.choices, bits), batches, reference) for bits in tried]

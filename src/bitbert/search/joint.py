@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bitbert.search.allocate import Choice, Values, allocate, rates, total
 from bitbert.search.divergence import Batch
@@ -69,10 +68,10 @@ def refined(
     seen = effects(mixed, batches, reference, seed=seed, watch=watch)
     alone = costs(seen, mixed.space)
     chosen = allocate(alone, prices, budget[1], budget[0])
-    nearest = _divergence(mixed, chosen, batches, reference)
+    nearest = mixed.divergence_at(chosen, batches, reference)
     for _ in range(0 if total(prices, alone.argmin(axis=1)) <= budget[1] else ROUNDS):
         tried = [joint(seen, allowed, prices, budget, caution) for caution in watched(CAUTIONS, "assigning", watch)]
-        found = [_divergence(mixed, other, batches, reference) for other in watched(tried, "measuring", watch)]
+        found = [mixed.divergence_at(other, batches, reference) for other in watched(tried, "measuring", watch)]
         if min(found) >= nearest:
             break
         nearest, chosen = min(found), tried[int(np.argmin(found))]
@@ -104,11 +103,6 @@ def joint(seen: Effects, allowed: NDArray[np.bool_], prices: Values, budget: Ran
         if total(prices, chosen) >= max(least, NEAR * most):
             break
     return problem.filled(problem.descend(high) if chosen is None else chosen, least, most)
-
-
-def _divergence(mixed: MixedModel, chosen: Choice, batches: Sequence[Batch], reference: Sequence[Tensor]) -> float:
-    mixed.put(chosen)
-    return mixed.divergence(batches, reference)
 
 
 class _Problem:

@@ -55,6 +55,11 @@ class MixedModel:
         """The logits of the model as it is now."""
         return [answers(self.model, batch) for batch in batches]
 
+    def divergence_at(self, chosen: Choice, batches: Sequence[Batch], reference: Sequence[Tensor]) -> float:
+        """Put every item to the choice of its index, and measure `divergence`."""
+        self.put(chosen)
+        return self.divergence(batches, reference)
+
     def divergence(self, batches: Sequence[Batch], reference: Sequence[Tensor]) -> float:
         """Of the model as it is now: summed over the rows of a text, mean over texts."""
         pairs = zip(self.answers(batches), reference, strict=True)
