@@ -142,8 +142,8 @@ class Recipe(_Strict):
     """A method: quantizers by kind of tensor (`all` for every kind), calibration, reconstruction if any, stages.
 
     `widths` changes fields wherever a tensor has that width: `w2` for weights, `a1` for activations; what `weights` and
-    `activations` say of a kind by its name goes before it. Without stages nothing is trained from end to end, and no
-    labels are needed.
+    `activations` say of a kind by its name goes before it. With `migration` the means of activations move into biases
+    first (`bitbert.training.migrate`). Without stages nothing is trained from end to end, and no labels are needed.
     """
 
     name: str
@@ -156,6 +156,7 @@ class Recipe(_Strict):
     overrides: list[dict[str, Any]] = []
     leftovers: Literal["float16", "float32"] = "float16"
     calibration: Calibration = Calibration()
+    migration: bool = False
     reconstruction: Reconstruction | None = None
     stages: list[Stage]
 

@@ -19,7 +19,8 @@ from bitbert.recipes.schema import Recipe, Stage, default_recipe, load_recipe
 from bitbert.spec import QuantSpec, read_spec
 from bitbert.training.augment import augmented
 from bitbert.training.data import TaskData, task_data
-from bitbert.training.encode import default_length, digest, encode
+from bitbert.training.encode import default_length, digest, encode, some_batches
+from bitbert.training.migrate import migrate, migrated
 from bitbert.training.models import check_teacher, keep_layers, load_finetuned, load_tokenizer
 from bitbert.training.progression import Progression
 from bitbert.training.results import deliver
@@ -95,6 +96,10 @@ def quantize(
         "max_length": max_length,
     }
     same = run | {"recipe": chosen.model_dump(), "spec": wanted(None).to_json(), "data": digest(rows(0))}
+    if chosen.migration:
+        how = chosen.calibration
+        batches = some_batches(rows(0), tokenizer, how.batch_size, how.batches, seed)
+        fresh, teacher_model = migrated(fresh, batches), migrate(teacher_model, batches)
     stages = Progression(chosen, fresh, teacher_model, rows, wanted, tokenizer, seed)
     title = " ".join(dict.fromkeys([chosen.name, run["bits"]])) if progress else None
     logs = output.with_name(output.name + ".runs")
@@ -104,6 +109,7 @@ def quantize(
             "rows": len(data.split("train")),
             "recipe": chosen.name,
             "calibration": chosen.calibration.model_dump(),
+            "migration": chosen.migration,
             "stages": results,
         }
         report = deliver(

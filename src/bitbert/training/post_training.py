@@ -25,6 +25,7 @@ from bitbert.recipes.schema import Recipe, Reconstruction, load_recipe
 from bitbert.training.calibrate import calibrate
 from bitbert.training.data import TaskData, task_data
 from bitbert.training.encode import LENGTH, default_length, encode, encode_unlabelled, some_batches
+from bitbert.training.migrate import migrate
 from bitbert.training.models import load_as_it_is, load_finetuned, load_tokenizer
 from bitbert.training.reconstruct import reconstruct
 from bitbert.training.results import deliver
@@ -74,13 +75,14 @@ def calibrate_only(
     spec = chosen.spec(num_layers=student.config.num_hidden_layers)
     spec.check_packable(student.config.num_hidden_layers, pooler=True)
     chosen.check_overrides(spec, student.config.num_hidden_layers)
-    prepare(student, spec)
     longest = default_length(data.task) if data else LENGTH
     max_length = min(max_length or longest, student.config.max_position_embeddings)
     how = chosen.calibration
     encoded = _encoded(texts, data, how.batches * how.batch_size, tokenizer, max_length, seed)
     batches = some_batches(encoded, tokenizer, how.batch_size, how.batches, seed)
-    calibrate(student, batches, how)
+    if chosen.migration:
+        student, float32 = (migrate(float_model, batches) for float_model in (student, float32))
+    calibrate(prepare(student, spec), batches, how)
     title = f"{chosen.name} {chosen.bits}" if progress else None
     report = {
         "model": str(model),
@@ -91,6 +93,7 @@ def calibrate_only(
         "recipe": chosen.name,
         "calibrated_on": sum(len(batch["input_ids"]) for batch in batches),
         "calibration": how.model_dump(),
+        "migration": chosen.migration,
         "reconstruction": _reconstruct(student, float32, batches, chosen.reconstruction, seed, title),
         "seconds": round(time.perf_counter() - started, 1),
     }
