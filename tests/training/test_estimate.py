@@ -31,7 +31,7 @@ BATCHES = [{"input_ids": torch.zeros(8, 30)}] * 4  # ten times as long as rows a
     ],
 )
 def test_steps_and_seconds_of_all_stages(stages, steps, texts):
-    counted, seconds = estimate(Slow(), stages, lambda copies: 100 * (1 + copies), 3.0, BATCHES)
+    counted, seconds = estimate(Slow(), stages, lambda stage: 100 * (1 + stage.copies), 3.0, BATCHES)
     assert counted == steps
     assert SECONDS / 8 * texts <= 10 * seconds < 3 * SECONDS / 8 * texts
     assert set(FORWARD_PASSES.values()) == {4.0, 6.0}

@@ -139,6 +139,17 @@ def test_a_task_of_pairs_by_name(tmp_path, classifier):
     assert scores["trained"]["agreement"] == 100  # the second text has token type 1 on both sides
 
 
+@pytest.mark.parametrize("setting", ["copies=2", "recombined=2"])
+def test_texts_may_be_added(tmp_path, setting, monkeypatch):
+    monkeypatch.setenv("BITBERT_CACHE_DIR", str(tmp_path / "cache"))
+    write_task(tmp_path / "mrpc", lambda first, second: int("good" in first))
+    films.save_model(tmp_path / "model", id2label={0: "not_equivalent", 1: "equivalent"})
+    how = HOW | {"settings": (*QUICK, "losses.labels=0", "losses.logits=1", "batch_size=10", "epochs=1", setting)}
+    report = bitbert.quantize(tmp_path / "model", "mrpc", tmp_path / "out", data_dir=tmp_path, **how)
+    assert report["rows"] == 200
+    assert 35 < report["stages"][0]["steps"] <= 60
+
+
 def test_a_regression(tmp_path):
     write_task(tmp_path / "stsb", lambda first, second: float(first.count("good") + second.count("good")))
     how = HOW | {"recipe": "q8bert", "settings": (*QUICK, "epochs=8", "learning_rate=5e-3")}

@@ -40,7 +40,7 @@ def train(classifier, tokenizer, data, tmp_path):
             recipe,
             lambda: load_finetuned(classifier, task),
             load_finetuned(classifier, task, scores=True),
-            lambda copies: rows,
+            lambda stage: rows,
             lambda stage: recipe.spec_of(stage, 1) if stage else recipe.spec(None, 1),
             tokenizer,
             seed=3,

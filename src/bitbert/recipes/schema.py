@@ -86,12 +86,13 @@ class Calibration(_Strict):
 class Stage(_Strict):
     """One run of the training loop. Learning rates are for weights, weight scales and activation scales.
 
-    `start` and `teacher` name an earlier stage, or `model`: the float model that was given. A stage starts from the one
-    before it and learns from the model unless it says otherwise. `bits` (wXaY, 32 for float) is its width if that is
-    not yet the final one; where the width changes, weights are kept, and scales start anew. `copies` adds so many
-    augmented copies of each training text. Small data are gone through more often than `epochs` until there were
-    `min_steps`. `dropout` None keeps the model's own. `warmup` is a fraction of the steps; after it rates fall linearly
-    to 0. `adam_beta2` is how much of the past AdamW's mean of squared gradients keeps at every step.
+    `start` and `teacher` name an earlier stage, or `model`: the float model that was given. A stage starts from the
+    one before it and learns from the model unless it says otherwise. `bits` (wXaY, 32 for float) is its width if
+    that is not yet the final one; where the width changes, weights are kept, and scales start anew. `copies` adds
+    so many augmented copies of each training text, `recombined` so many new pairs for each pair of texts. Small
+    data are gone through more often than `epochs` until there were `min_steps`. `dropout` None keeps the model's
+    own. `warmup` is a fraction of the steps; after it rates fall linearly to 0. `adam_beta2` is how much of the
+    past AdamW's mean of squared gradients keeps at every step.
     """
 
     name: str | None = None
@@ -99,6 +100,7 @@ class Stage(_Strict):
     teacher: str = "model"
     bits: str | None = None
     copies: Annotated[int, Field(ge=0)] = 0
+    recombined: Annotated[int, Field(ge=0)] = 0
     epochs: Positive = 3.0
     min_steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -167,8 +169,8 @@ class Recipe(_Strict):
             for what, name in (("starts from", stage.start), ("learns from", stage.teacher)):
                 if name is not None and name not in earlier:
                     raise ValueError(f"a stage {what} {name!r}, which is not an earlier one: {', '.join(earlier)}")
-            if stage.copies and stage.losses.labels:
-                raise ValueError("augmented copies have no labels: a stage with copies needs losses.labels 0")
+            if (stage.copies or stage.recombined) and stage.losses.labels:
+                raise ValueError("new texts have no labels: a stage with copies or recombined needs losses.labels 0")
             earlier += [stage.name] if stage.name else []
         if len(set(earlier)) < len(earlier) or (self.stages and self.stages[-1].bits is not None):
             raise ValueError("stages need different names, none of them 'model', and the last one no bits of its own")

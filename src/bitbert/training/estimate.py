@@ -28,33 +28,33 @@ def announce(
     title: str,
     model: PreTrainedModel,
     stages: Sequence[Stage],
-    rows: Callable[[int], Dataset],
+    rows: Callable[[Stage | None], Dataset],
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
 ) -> None:
-    """Say on standard error how much there is to do; `rows` gives the training rows with so many augmented copies."""
-    texts = rows(0)
+    """Say on standard error how much there is to do; `rows` gives the training rows of a stage (None: as given)."""
+    texts = rows(None)
     batches = some_batches(texts, tokenizer, BATCH_SIZE, BATCHES, seed)
     length = sum(texts["length"]) / len(texts)
-    steps, seconds = estimate(model, stages, lambda copies: len(rows(copies)), length, batches)
+    steps, seconds = estimate(model, stages, lambda stage: len(rows(stage)), length, batches)
     say(f"{title}: {steps:,} steps, about {in_words(seconds)} on this machine")
 
 
 def estimate(
     model: PreTrainedModel,
     stages: Sequence[Stage],
-    rows: Callable[[int], int],
+    rows: Callable[[Stage], int],
     length: float,
     batches: Sequence[dict[str, Tensor]],
 ) -> tuple[int, float]:
     """Steps and seconds of all stages together.
 
-    `rows` is the number of training rows with so many augmented copies, `length` their tokens on average; `batches` are
-    some of them, which may be longer or shorter.
+    `rows` is the number of training rows of a stage, `length` their tokens on average; `batches` are some of them,
+    which may be longer or shorter.
     """
     _seconds(model, batches)  # the first pass of a shape prepares it
     a_text = length * _seconds(model, batches) / sum(batch["input_ids"].numel() for batch in batches)
-    steps = [steps_of(stage, rows(stage.copies)) for stage in stages]
+    steps = [steps_of(stage, rows(stage)) for stage in stages]
     texts = [FORWARD_PASSES[s.losses.needs_teacher] * s.batch_size * n for s, n in zip(stages, steps, strict=True)]
     return sum(steps), a_text * sum(texts)
 

@@ -23,6 +23,7 @@ from bitbert.training.encode import default_length, digest, encode, some_batches
 from bitbert.training.migrate import migrate, migrated
 from bitbert.training.models import check_teacher, keep_layers, load_finetuned, load_tokenizer
 from bitbert.training.progression import Progression
+from bitbert.training.recombine import recombined
 from bitbert.training.results import deliver
 from bitbert.training.work import work_directory
 
@@ -84,8 +85,8 @@ def quantize(
     check_teacher(teacher_model.config, config, chosen)
     max_length = min(max_length or default_length(data.task), config.max_position_embeddings)
     rows = _rows(data, model, tokenizer, max_length, seed, progress)
-    for copies in {stage.copies for stage in chosen.stages}:
-        rows(copies)  # what cannot be augmented is said before any training
+    for stage in chosen.stages:
+        rows(stage)  # what cannot be augmented is said before any training
     run = {
         "model": str(model),
         "teacher": str(teacher or model),
@@ -95,10 +96,10 @@ def quantize(
         "seed": seed,
         "max_length": max_length,
     }
-    same = run | {"recipe": chosen.model_dump(), "spec": wanted(None).to_json(), "data": digest(rows(0))}
+    same = run | {"recipe": chosen.model_dump(), "spec": wanted(None).to_json(), "data": digest(rows(None))}
     if chosen.migration:
         how = chosen.calibration
-        batches = some_batches(rows(0), tokenizer, how.batch_size, how.batches, seed)
+        batches = some_batches(rows(None), tokenizer, how.batch_size, how.batches, seed)
         fresh, teacher_model = migrated(fresh, batches), migrate(teacher_model, batches)
     stages = Progression(chosen, fresh, teacher_model, rows, wanted, tokenizer, seed)
     title = " ".join(dict.fromkeys([chosen.name, run["bits"]])) if progress else None
@@ -145,16 +146,15 @@ def _rows(
     max_length: int,
     seed: int,
     progress: bool,
-) -> Callable[[int], Dataset]:
-    """Number of augmented copies -> the train split with them, encoded."""
+) -> Callable[[Stage | None], Dataset]:
+    """A stage -> the train split with what the stage adds to it, encoded; None adds nothing."""
     train = data.split("train")
+    how: dict[str, Any] = {"seed": seed, "title": "augmentation" if progress else None}
 
     @cache
-    def rows(copies: int) -> Dataset:
-        more = []
-        if copies:
-            title = "augmentation" if progress else None
-            more = [augmented(train, data.task, model, copies=copies, cache=cache_directory(), seed=seed, title=title)]
+    def encoded(copies: int, pairs: int) -> Dataset:
+        more = [augmented(train, data.task, model, copies=copies, cache=cache_directory(), **how)] if copies else []
+        more += [recombined(train, copies=pairs, **how)] if pairs else []
         return encode(concatenate_datasets([train, *more]), data.task, tokenizer, max_length)
 
-    return rows
+    return lambda stage: encoded(stage.copies, stage.recombined) if stage else encoded(0, 0)

@@ -37,13 +37,13 @@ class Progression:
     """What the stages of a run have in common.
 
     `fresh` gives the float model that they begin with, `teacher` the one that they learn from unless they say
-    otherwise, `rows` the encoded training data with so many augmented copies, `spec_of` the spec of a stage.
+    otherwise, `rows` the encoded training data of a stage (None: nothing added), `spec_of` its spec.
     """
 
     recipe: Recipe
     fresh: Callable[[], PreTrainedModel]
     teacher: PreTrainedModel
-    rows: Callable[[int], Dataset]
+    rows: Callable[[Stage | None], Dataset]
     spec_of: Callable[[Stage | None], QuantSpec]
     tokenizer: PreTrainedTokenizerBase
     seed: int
@@ -68,7 +68,7 @@ class Progression:
             result = run_stage(
                 latest.model,
                 stage,
-                self.rows(stage.copies),
+                self.rows(stage),
                 self.tokenizer,
                 work / f"stage-{number}",
                 seed=self.seed,
@@ -91,7 +91,7 @@ class Progression:
                 model.load_state_dict(stock_weights(source.model))
             prepare(model, spec)
             how = self.recipe.calibration
-            batches = some_batches(self.rows(0), self.tokenizer, how.batch_size, how.batches, self.seed)
+            batches = some_batches(self.rows(None), self.tokenizer, how.batch_size, how.batches, self.seed)
             calibrate(model, batches, how)
             if source is None and self.recipe.reconstruction:
                 reconstruct(model, self.fresh(), batches, self.recipe.reconstruction, seed=self.seed)
