@@ -19,6 +19,32 @@ COMPARISONS = HERE / "comparisons.json"
 CORE: dict[str, int | None] = {"sst2": 16_000, "mrpc": None, "stsb": None}  # and rows of train; None: all
 HOUSE_COLUMNS = ("bits", "MiB", *CORE, "mean drop")
 PAIR_COLUMNS = ("bits", "ours", "theirs", "tasks", "difference (95 %)", "verdict")
+# What the papers claim, as a comparison: (claim, the better one, the other, width).
+CLAIMS = (
+    (
+        "two stages make better ternary weights than one (TWN), without augmentation",
+        "two-stage",
+        "one-stage-ternary",
+        "w2a8",
+    ),
+    ("two stages make better binary weights than one, in as many steps", "two-stage-binary", "direct-binary", "w1a8"),
+    ("q8bert, trained, is better than its dynamic form", "q8bert", "q8bert-dynamic", "w8a8"),
+    ("4 bits everywhere: the house recipe holds where mkq fails", "w4a4", "mkq", "w4a4"),
+    (
+        "aq on a model that is distilled already, 2.47 bits: better than the best of random mixes",
+        "aq 2.47",
+        "random 2.47",
+        "w2a8",
+    ),
+    (
+        "aq on a model that is distilled already, 1.97 bits: better than the best of random mixes",
+        "aq 1.97",
+        "random 1.97",
+        "w2a8",
+    ),
+)
+MKQ_CLAIM, MKQ_DROP = "mkq with half of its layers at 4 bits loses at most 1.0", 1.0
+CLAIM_COLUMNS = ("claim", "measured", "tasks", "verdict")
 START, END = "<!-- table -->", "<!-- end of table -->"
 TASKS = ("sst2", "mrpc", "stsb", "qnli", "squad", "cola", "wnut17")
 COLUMNS = (
@@ -137,13 +163,34 @@ def compared(pairs: Iterable[dict[str, Any]]) -> list[str]:
                 pair["ours"],
                 pair["theirs"],
                 ", ".join(pair["tasks"]),
-                f"{pair['difference']:+.2f} ({pair['interval'][0]:+.2f} to {pair['interval'][1]:+.2f})",
+                _difference(pair),
                 pair["verdict"],
             ]
         )
         for pair in pairs
         if pair["tasks"]
     ]
+
+
+def claims(results: Sequence[dict[str, Any]], pairs: Iterable[dict[str, Any]]) -> list[str]:
+    """One line for each claim, with the verdict."""
+    measured = {(pair["ours"], pair["theirs"], pair["bits"]): pair for pair in pairs if pair["tasks"]}
+    verdicts = {"better": "holds", "worse": "the other way round"}
+    lines = []
+    for claim, *which in CLAIMS:
+        if pair := measured.get(tuple(which)):
+            verdict = verdicts.get(pair["verdict"], pair["verdict"])
+            lines.append(_line([claim, _difference(pair), ", ".join(pair["tasks"]), verdict]))
+    half = [r for r in results if (r["recipe"], r["bits"], r["settings"]) == ("mkq", "w8a8", []) and r["task"] in CORE]
+    if half:
+        drop = statistics.mean(_drop(cell) for cell in half)
+        tasks = ", ".join(task for task in CORE if task in {cell["task"] for cell in half})
+        lines.append(_line([MKQ_CLAIM, f"drop {drop:.2f}", tasks, "holds" if drop <= MKQ_DROP else "does not hold"]))
+    return lines
+
+
+def _difference(pair: dict[str, Any]) -> str:
+    return f"{pair['difference']:+.2f} ({pair['interval'][0]:+.2f} to {pair['interval'][1]:+.2f})"
 
 
 def write_table(readme: Path = HERE / "README.md", results: Path = HERE / "results") -> None:
@@ -153,6 +200,7 @@ def write_table(readme: Path = HERE / "README.md", results: Path = HERE / "resul
     put_between(readme, "<!-- house -->", _table(HOUSE_COLUMNS, house(found)), "<!-- end of house -->")
     if COMPARISONS.exists():
         pairs = json.loads(COMPARISONS.read_text(encoding="utf-8"))["pairs"]
+        put_between(readme, "<!-- claims -->", _table(CLAIM_COLUMNS, claims(found, pairs)), "<!-- end of claims -->")
         put_between(readme, "<!-- pairs -->", _table(PAIR_COLUMNS, compared(pairs)), "<!-- end of pairs -->")
 
 
