@@ -3,13 +3,14 @@
     python benchmarks/accuracy/all.py --teachers teachers --data-dir data
 
 `teachers` holds a directory for each task, called `TASK` or `TASK-teacher`. Cells that are done are skipped, so a run
-that was stopped may be started again, and lanes may run beside each other: `--lane 1 2` and `--lane 2 2`. A cell that
-fails does not stop the others. At the end the table is written.
+that was stopped may be started again; started twice, two run beside each other, since a cell that another process is
+at is left to it. A cell that fails does not stop the others. At the end the table is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import fnmatch
 import subprocess
 import sys
@@ -68,10 +69,18 @@ def teacher(directory: Path, task: str) -> Path:
 
 
 def run(cell: Cell, options: argparse.Namespace) -> bool:
-    """Measure one cell in a process of its own, so that none inherits memory or threads of another."""
+    """Measure one cell in a process of its own, so that none inherits memory or threads of another. False if it failed."""
     places = ["--teacher", teacher(options.teachers, cell.task), "--data-dir", options.data_dir]
     command = [sys.executable, Path(__file__).with_name("run.py"), *cell.arguments, *places, "--models", options.models]
-    return subprocess.run(command).returncode == 0
+    options.models.mkdir(parents=True, exist_ok=True)
+    with open(options.models / f"{cell.name}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{cell.name}: another process is at it", file=sys.stderr)
+            return True
+        # The lock is the process's, too, and ends with it, however that ends.
+        return subprocess.run(command, pass_fds=[lock.fileno()]).returncode == 0
 
 
 def main() -> int:
@@ -81,16 +90,14 @@ def main() -> int:
     parser.add_argument("--models", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--list", action="store_true", help="only say what is done and what is not")
     parser.add_argument("--only", default="*", help="a pattern on names of cells, such as 'mrpc-*'")
-    parser.add_argument("--lane", type=int, nargs=2, default=(1, 1), metavar=("K", "N"), help="the K-th of N parts")
     options = parser.parse_args()
-    first, lanes = options.lane
-    cells = [cell for cell in CELLS if fnmatch.fnmatchcase(cell.name, options.only)][first - 1 :: lanes]
+    cells = [cell for cell in CELLS if fnmatch.fnmatchcase(cell.name, options.only)]
     if options.list:
         print("\n".join(f"{'done' if cell.result.exists() else '    '} {cell.name}" for cell in cells))
         return 0
     failed = [cell.name for cell in cells if not run(cell, options)]
     write_table()
-    print(f"failed: {', '.join(failed)}" if failed else f"all {len(cells)} cells are done", file=sys.stderr)
+    print(f"failed: {', '.join(failed)}" if failed else "no cell is left to start", file=sys.stderr)
     return 1 if failed else 0
 
 
