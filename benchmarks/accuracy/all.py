@@ -69,7 +69,7 @@ def teacher(directory: Path, task: str) -> Path:
 
 
 def run(cell: Cell, options: argparse.Namespace) -> bool:
-    """Measure one cell in a process of its own, so that none inherits memory or threads of another. False if it failed."""
+    """Measure one cell in a process of its own, so that none inherits memory or threads. False if it failed."""
     places = ["--teacher", teacher(options.teachers, cell.task), "--data-dir", options.data_dir]
     command = [sys.executable, Path(__file__).with_name("run.py"), *cell.arguments, *places, "--models", options.models]
     options.models.mkdir(parents=True, exist_ok=True)
