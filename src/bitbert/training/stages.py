@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from safetensors.torch import load_model
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerState
 from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from bitbert.recipes.schema import Stage
 from bitbert.training.checkpoints import Checkpoints, last_checkpoint
@@ -51,8 +54,7 @@ def run_stage(
     trainer.add_callback(Checkpoints(checkpoint_seconds))
     _place_logs(trainer, logs)
     with quiet(), disk_errors(work), _shown(trainer, title):
-        checkpoint = last_checkpoint(work)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        _train(trainer, model, last_checkpoint(work))
         # Else the model would go on computing in bfloat16: accelerate puts autocast into its forward.
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     history = trainer.state.log_history
@@ -63,6 +65,17 @@ def run_stage(
         "seconds": round(history[-1]["seconds"], 1),
         "bfloat16": args.bf16,
     }
+
+
+def _train(trainer: Trainer, model: PreTrainedModel, checkpoint: Path | None) -> None:
+    """Train to the end, from the checkpoint if there is one."""
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)) if checkpoint else TrainerState()
+    if checkpoint and state.global_step >= state.max_steps:
+        # `Trainer` would take a step more where a stage ends within an epoch.
+        load_model(model, checkpoint / SAFE_WEIGHTS_NAME)
+        trainer.state = state
+        return
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def epochs_of(stage: Stage, rows: int) -> float:
