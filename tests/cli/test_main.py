@@ -13,7 +13,7 @@ import bitbert
 from bitbert.cli.__main__ import COMMANDS
 from bitbert.errors import BitbertError
 
-RUN = [sys.executable, "-m", "bitbert.cli"]
+RUN = [sys.executable, "-m", "bitbert"]
 COLUMNS = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
 
 

@@ -149,12 +149,19 @@ def _rows(
 ) -> Callable[[Stage | None], Dataset]:
     """A stage -> the train split with what the stage adds to it, encoded; None adds nothing."""
     train = data.split("train")
-    how: dict[str, Any] = {"seed": seed, "title": "augmentation" if progress else None}
+
+    def how(title: str) -> dict[str, Any]:
+        return {"seed": seed, "title": title if progress else None}
 
     @cache
     def encoded(copies: int, pairs: int) -> Dataset:
-        more = [augmented(train, data.task, model, copies=copies, cache=cache_directory(), **how)] if copies else []
-        more += [recombined(train, copies=pairs, **how)] if pairs else []
-        return encode(concatenate_datasets([train, *more]), data.task, tokenizer, max_length)
+        rows = [train]
+        if copies:
+            rows.append(
+                augmented(train, data.task, model, copies=copies, cache=cache_directory(), **how("augmentation"))
+            )
+        if pairs:
+            rows.append(recombined(train, copies=pairs, **how("new pairs")))
+        return encode(concatenate_datasets(rows), data.task, tokenizer, max_length)
 
     return lambda stage: encoded(stage.copies, stage.recombined) if stage else encoded(0, 0)
