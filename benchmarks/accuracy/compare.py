@@ -3,10 +3,10 @@
     python benchmarks/accuracy/compare.py --data-dir DIR                      # all pairs, into comparisons.json
     python benchmarks/accuracy/compare.py --data-dir DIR w2a8 kdlsq w2a8      # one: ours, theirs, width
 
-Both need cells of the same tasks, seeds, parts of train and optimizer steps (or theirs none) in `results/`; a task for
-which there are none is left out. The difference is the mean over tasks of the mean over seeds of the score (accuracy
-for MRPC); its interval is that of 2,000 resamplings of each task's texts, the same texts for both recipes and all seeds
-(Koehn 2004). Where it contains 0 the verdict is "no difference".
+Both need cells of the same tasks, teachers, seeds, parts of train and optimizer steps (or theirs none) in `results/`; a
+task for which there are none is left out. The difference is the mean over tasks of the mean over seeds of the score
+(accuracy for MRPC); its interval is that of 2,000 resamplings of each task's texts, the same texts for both recipes and
+all seeds (Koehn 2004). Where it contains 0 the verdict is "no difference".
 """
 
 from __future__ import annotations
@@ -76,23 +76,23 @@ def compare(tasks: Sequence[Texts], seed: int = 0) -> dict[str, Any]:
     return {"difference": whole, "interval": [low, high], "verdict": verdict}
 
 
-def cells(method: str, bits: str, task: str) -> dict[tuple[int, int], list[Any]]:
-    """Outputs of the cells of a method, by seed and optimizer steps."""
+def cells(method: str, bits: str, task: str) -> dict[tuple[str, int, int], list[Any]]:
+    """Outputs of the cells of a method, by teacher, seed and optimizer steps."""
     found = {}
     for path in sorted(RESULTS.glob(f"{task}-*-{bits}-*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         if method_of(result) == method and result["max_train"] == CORE[task]:
-            found[result["seed"], steps(result)] = result["outputs"]
+            found[result["teacher"]["sha256"], result["seed"], steps(result)] = result["outputs"]
     return found
 
 
 def texts_of(task: str, ours: str, theirs: str, bits: str, data_dir: Path) -> Texts | None:
-    """What is needed of one task; only what both recipes have counts: the same seeds with as many steps, or none."""
+    """What is needed of one task; only what both have counts: the same teacher and seed, as many steps or none."""
     pairs = [
         (our, their)
-        for (seed, count), our in cells(ours, bits, task).items()
-        for (other_seed, other_count), their in cells(theirs, bits, task).items()
-        if seed == other_seed and (other_count == 0 or math.isclose(count, other_count, rel_tol=ROUNDING))
+        for (*same, count), our in cells(ours, bits, task).items()
+        for (*other, other_count), their in cells(theirs, bits, task).items()
+        if same == other and (other_count == 0 or math.isclose(count, other_count, rel_tol=ROUNDING))
     ]
     if not pairs:
         return None
