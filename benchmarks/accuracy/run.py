@@ -79,7 +79,7 @@ class Cell:
 
 
 def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str, Any]:
-    """Train the cell unless its packed directory is in `models` already, and return its result."""
+    """Train the cell and return its result; anew even where `models` holds one, as a recipe may have changed."""
     data = with_splits_together(load_task(cell.task, data_dir=data_dir, max_train=cell.max_train))
     packed = models / cell.name
     measured_at, mixed = commit(RESULTS.parent), {}
@@ -87,11 +87,10 @@ def measure(cell: Cell, teacher: Path, data_dir: Path, models: Path) -> dict[str
     if cell.widths:
         spec, mixed = find_widths(cell, teacher, data, models / f"{cell.name}-search")
         how |= {"bits": None, "spec": spec}
-    if not packed.exists():
-        if cell.calibrate_only:
-            bitbert.calibrate_only(teacher, packed, task=data, **how)
-        else:
-            bitbert.quantize(teacher, data, packed, **how, resume=True)
+    if cell.calibrate_only:
+        bitbert.calibrate_only(teacher, packed, task=data, **how, overwrite=True)
+    else:
+        bitbert.quantize(teacher, data, packed, **how, resume=True, overwrite=True)
     report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
     outputs = packed_run(bitbert.load(packed), data.task)(data.split(scored_on(data)))
     found = {"search": mixed} if mixed else {}
