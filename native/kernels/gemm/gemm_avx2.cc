@@ -1,9 +1,10 @@
-// gemm with AVX2: blocks of 3 rows by one panel.
+// gemm with AVX2: blocks of 6 rows by one panel, of 3 rows where weights are narrow.
 //
 // vpmaddubsw, which multiplies bytes, adds two products in 16 bits: 2 * 255 * 127 would saturate. So bytes are widened
-// to 16 bits and multiplied by vpmaddwd, which adds in 32 bits and is exact. Weights of up to 4 bits are bounded by 7:
-// there the 16-bit sums cannot saturate, twice as many products fit an instruction, and they are widened every few
-// groups.
+// to 16 bits and multiplied by vpmaddwd, which adds in 32 bits and is exact; a panel is widened once for all rows, a
+// row once for each panel, so that the inner loop only loads, multiplies and adds. Weights of up to 4 bits are bounded
+// by 7: there the 16-bit sums cannot saturate, twice as many products fit an instruction, and they are widened every
+// few groups.
 #include "kernels/lanes/avx2.h"
 // Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
@@ -12,7 +13,8 @@
 namespace bitbert::avx2 {
 namespace {
 
-constexpr int kMostRows = 3;
+constexpr int kWideRows = 6;  // 6 x 2 sums leave 4 registers, for 2 of the panel, a broadcast and a product
+constexpr int kNarrowRows = 3;
 constexpr int kNarrowBound = 7;
 
 // Groups that 16 bits hold: each adds two products of at most 255 * 7 to a lane.
@@ -23,41 +25,76 @@ BITBERT_INLINE const __m256i* group_of(const Panel& panel, int g) {
   return reinterpret_cast<const __m256i*>(panel.bytes() + int64_t{g} * kGroupBytes);
 }
 
-// Sums of a row and panel by vpmaddwd: quarter q has columns 4 q .. 4 q + 3, each as two partial sums.
-struct WideSums {
-  __m256i quarters[4];
+BITBERT_INLINE __m256i load_words(const int16_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
 
-  BITBERT_INLINE IntLanes total() const {
-    return {in_order(_mm256_hadd_epi32(quarters[0], quarters[1])),
-            in_order(_mm256_hadd_epi32(quarters[2], quarters[3]))};
-  }
-
-  // Horizontal adding works within 128 bits and leaves columns 0 1 4 5 | 2 3 6 7.
-  static BITBERT_INLINE __m256i in_order(__m256i x) { return _mm256_permute4x64_epi64(x, 0xd8); }
+// A panel with weights in 16 bits, pairs of inner elements inside: word 2 * c + j of the 32 of pair p is
+// weight[c][2 * p + j].
+struct WidePanel {
+  const Panel& panel;
+  const int16_t* words;  // [2 * groups][32]
 };
+
+constexpr int kPairWords = 2 * kPanelColumns;
+
+// Eight columns of a group: columns 0 1 | 4 5 and 2 3 | 6 7 are widened, whose even and odd pairs come out in order.
+BITBERT_INLINE void widen_columns(const __m128i* bytes, int16_t* out) {
+  const __m128i low = _mm_loadu_si128(bytes), high = _mm_loadu_si128(bytes + 1);
+  const __m256 outer = _mm256_castsi256_ps(_mm256_cvtepi8_epi16(_mm_unpacklo_epi64(low, high)));
+  const __m256 inner = _mm256_castsi256_ps(_mm256_cvtepi8_epi16(_mm_unpackhi_epi64(low, high)));
+  _mm256_storeu_ps(reinterpret_cast<float*>(out), _mm256_shuffle_ps(outer, inner, 0x88));
+  _mm256_storeu_ps(reinterpret_cast<float*>(out + kPairWords), _mm256_shuffle_ps(outer, inner, 0xdd));
+}
+
+WidePanel widen_panel(const Panel& panel, int16_t* out) {
+  for (int g = 0; g < panel.groups; ++g) {
+    const auto* bytes = reinterpret_cast<const __m128i*>(group_of(panel, g));
+    int16_t* words = out + int64_t{g} * 2 * kPairWords;
+    widen_columns(bytes, words);
+    widen_columns(bytes + 2, words + kPanelColumns);
+  }
+  return {panel, out};
+}
 
 template <int kRows>
 struct WideBlock {
-  static void run(const GemmInput& in, int first, const Panel* panel, const GemmOutput& out) {
-    WideSums sums[kRows];
-    unroll<kRows>(
-        [&](auto r) { unroll<4>([&](auto q) { sums[r.value].quarters[q.value] = _mm256_setzero_si256(); }); });
+  static constexpr int kBlockGroups = kBlockK / kGroup;
+
+  static void run(const GemmInput& in, int first, const WidePanel& weights, const GemmOutput& out) {
+    IntLanes sums[kRows];
+    unroll<kRows>([&](auto r) { sums[r.value] = splat(0); });
     const uint8_t* rows = in.codes + first * in.stride;
-    for (int g = 0; g < panel->groups; ++g) {
-      __m256i codes[kRows];
-      unroll<kRows>([&](auto r) {
-        codes[r.value] = _mm256_cvtepu8_epi16(_mm_set1_epi32(load_group(rows + r.value * in.stride + kGroup * g)));
+    for (int g = 0; g < weights.panel.groups; g += kBlockGroups) {
+      alignas(32) int16_t codes[kRows][kBlockK];
+      widen_codes(rows + g * kGroup, in.stride, codes);
+      const int stop = least(weights.panel.groups - g, kBlockGroups);
+      add_pairs(codes, weights.words + int64_t{g} * 2 * kPairWords, 2 * stop, sums);
+    }
+    unroll<kRows>([&](auto r) { finish(sums[r.value], in, first + r.value, weights.panel, out); });
+  }
+
+  static BITBERT_INLINE void widen_codes(const uint8_t* rows, int64_t stride, int16_t (&codes)[kRows][kBlockK]) {
+    unroll<kRows>([&](auto r) {
+      unroll<kBlockK / kPanelColumns>([&](auto i) {
+        const auto* bytes = reinterpret_cast<const __m128i*>(rows + r.value * stride) + i.value;
+        auto* words = reinterpret_cast<__m256i*>(codes[r.value]) + i.value;
+        _mm256_store_si256(words, _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes)));
       });
-      const auto* weights = reinterpret_cast<const __m128i*>(group_of(*panel, g));
-      unroll<4>([&](auto q) {
-        const __m256i quarter = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights + q.value));
-        unroll<kRows>([&](auto r) {
-          __m256i& sum = sums[r.value].quarters[q.value];
-          sum = _mm256_add_epi32(sum, _mm256_madd_epi16(codes[r.value], quarter));
-        });
+    });
+  }
+
+  static BITBERT_INLINE void add_pairs(const int16_t (&codes)[kRows][kBlockK], const int16_t* words, int pairs,
+                                       IntLanes (&sums)[kRows]) {
+    for (int p = 0; p < pairs; ++p, words += kPairWords) {
+      const __m256i lo = load_words(words), hi = load_words(words + kPanelColumns);
+      unroll<kRows>([&](auto r) {
+        const __m256i pair = _mm256_set1_epi32(load_group(reinterpret_cast<const uint8_t*>(codes[r.value] + 2 * p)));
+        IntLanes& sum = sums[r.value];
+        sum = {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(pair, lo)),
+               _mm256_add_epi32(sum.hi, _mm256_madd_epi16(pair, hi))};
       });
     }
-    unroll<kRows>([&](auto r) { finish(sums[r.value].total(), in, first + r.value, *panel, out); });
   }
 };
 
@@ -104,9 +141,10 @@ void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmO
   for_unpacked<unpack>(panels, panel_count, scratch, [&](const Panel* pair, int count) {
     for (const Panel* panel = pair; panel < pair + count; ++panel) {
       if (panel->max_code <= kNarrowBound) {
-        for_row_blocks<NarrowBlock, kMostRows>(in, panel, out);
+        for_row_blocks<NarrowBlock, kNarrowRows>(in, panel, out);
       } else {
-        for_row_blocks<WideBlock, kMostRows>(in, panel, out);
+        std::byte* behind = scratch + int64_t{kPanelsAtOnce} * kBlockBytes * panel->blocks();  // what is unpacked
+        for_row_blocks<WideBlock, kWideRows>(in, widen_panel(*panel, reinterpret_cast<int16_t*>(behind)), out);
       }
     }
   });
