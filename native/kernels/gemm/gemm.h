@@ -71,12 +71,15 @@ struct GemmOutput {
   }
 };
 
-// Memory that a product needs besides: the sums of a block, and two pairs of unpacked panels.
+// Memory that a product needs besides: the sums of a block, two pairs of unpacked panels, and rows in 16 bits with a
+// number each.
 inline constexpr int kPanelsAtOnce = 2;
 inline constexpr int kRowsAtOnce = 32;
+inline constexpr int kWidenedRows = 128;
 static constexpr size_t gemm_scratch_bytes(int blocks) {
   return kRowsAtOnce * kPanelsAtOnce * kPanelColumns * sizeof(int32_t) +
-         size_t{2} * kPanelsAtOnce * kBlockBytes * blocks;
+         size_t{2} * kPanelsAtOnce * kBlockBytes * blocks +
+         kWidenedRows * (sizeof(int32_t) + sizeof(int16_t) * kBlockK * blocks);
 }
 
 // `scratch` has gemm_scratch_bytes(blocks of the deepest panel), aligned to 64.

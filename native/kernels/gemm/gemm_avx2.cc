@@ -1,10 +1,12 @@
-// gemm with AVX2: blocks of 6 rows by one panel, of 3 rows where weights are narrow.
+// gemm with AVX2: blocks of 4 rows by one panel, of 3 rows where weights are narrow.
 //
 // vpmaddubsw, which multiplies bytes, adds two products in 16 bits: 2 * 255 * 127 would saturate. So bytes are widened
-// to 16 bits and multiplied by vpmaddwd, which adds in 32 bits and is exact; a panel is widened once for all rows, a
-// row once for each panel, so that the inner loop only loads, multiplies and adds. Weights of up to 4 bits are bounded
-// by 7: there the 16-bit sums cannot saturate, twice as many products fit an instruction, and they are widened every
-// few groups.
+// to 16 bits and multiplied by vpmaddwd, which adds in 32 bits. Half of the multiplications are saved (S. Winograd, "A
+// new algorithm for inner product", 1968), as additions have more ports than multiplications:
+//   x1 w1 + x2 w2 = (x1 + w2)(x2 + w1) - x1 x2 - w1 w2
+// whose last two terms are summed once for each row and each column. All sums are modulo 2^32, so the difference is
+// exact. Weights of up to 4 bits are bounded by 7: there the 16-bit sums of vpmaddubsw cannot saturate, and they are
+// widened every few groups.
 #include "kernels/lanes/avx2.h"
 // Bodies on these registers:
 #include "kernels/gemm/epilogue_lanes.h"
@@ -13,7 +15,7 @@
 namespace bitbert::avx2 {
 namespace {
 
-constexpr int kWideRows = 6;  // 6 x 2 sums leave 4 registers, for 2 of the panel, a broadcast and a product
+constexpr int kWideRows = 4;  // 4 x 2 sums, 4 of the panel, 2 codes and 2 of their sums fill the registers
 constexpr int kNarrowRows = 3;
 constexpr int kNarrowBound = 7;
 
@@ -25,77 +27,136 @@ BITBERT_INLINE const __m256i* group_of(const Panel& panel, int g) {
   return reinterpret_cast<const __m256i*>(panel.bytes() + int64_t{g} * kGroupBytes);
 }
 
-BITBERT_INLINE __m256i load_words(const int16_t* p) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-}
+// Codes of four inner elements x1 x2 x3 x4, or the weights of a column, in 16 bits: x1 x3 in `even`, x2 x4 in `odd`.
+struct Halves {
+  __m256i even, odd;
 
-// A panel with weights in 16 bits, pairs of inner elements inside: word 2 * c + j of the 32 of pair p is
-// weight[c][2 * p + j].
-struct WidePanel {
-  const Panel& panel;
-  const int16_t* words;  // [2 * groups][32]
+  // x1 * x2 + x3 * x4.
+  BITBERT_INLINE __m256i products() const { return _mm256_madd_epi16(even, odd); }
 };
 
-constexpr int kPairWords = 2 * kPanelColumns;
-
-// Eight columns of a group: columns 0 1 | 4 5 and 2 3 | 6 7 are widened, whose even and odd pairs come out in order.
-BITBERT_INLINE void widen_columns(const __m128i* bytes, int16_t* out) {
-  const __m128i low = _mm_loadu_si128(bytes), high = _mm_loadu_si128(bytes + 1);
-  const __m256 outer = _mm256_castsi256_ps(_mm256_cvtepi8_epi16(_mm_unpacklo_epi64(low, high)));
-  const __m256 inner = _mm256_castsi256_ps(_mm256_cvtepi8_epi16(_mm_unpackhi_epi64(low, high)));
-  _mm256_storeu_ps(reinterpret_cast<float*>(out), _mm256_shuffle_ps(outer, inner, 0x88));
-  _mm256_storeu_ps(reinterpret_cast<float*>(out + kPairWords), _mm256_shuffle_ps(outer, inner, 0xdd));
+BITBERT_INLINE Halves split_codes(__m256i x) {
+  return {_mm256_and_si256(x, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(x, 8)};
 }
 
-WidePanel widen_panel(const Panel& panel, int16_t* out) {
-  for (int g = 0; g < panel.groups; ++g) {
-    const auto* bytes = reinterpret_cast<const __m128i*>(group_of(panel, g));
-    int16_t* words = out + int64_t{g} * 2 * kPairWords;
-    widen_columns(bytes, words);
-    widen_columns(bytes + 2, words + kPanelColumns);
+BITBERT_INLINE Halves split_weights(__m256i w) {
+  return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)};
+}
+
+BITBERT_INLINE int32_t sum_of_lanes(__m256i v) {
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  sum = _mm_add_epi32(sum, _mm_srli_si128(sum, 8));
+  return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_srli_si128(sum, 4)));
+}
+
+// Rows of codes in 16 bits.
+struct WideRows {
+  const uint64_t* groups;   // [rows][stride] the even half of a group, then the odd one
+  int64_t stride;           // groups in whole blocks
+  const int32_t* products;  // [rows] x1 * x2 + x3 * x4, summed over the groups
+};
+
+// A panel in 16 bits.
+struct WidePanel {
+  const Panel& panel;
+  const Halves* groups;  // [groups][2] of columns 0 to 7 and 8 to 15
+  IntLanes products;     // of each column w1 * w2 + w3 * w4, summed over the groups
+};
+
+// Widens `groups` groups of a row to `out`, up to the end of the last block. Returns the sum of x1 * x2 + x3 * x4.
+int32_t widen_row(const uint8_t* codes, int groups, uint64_t* out) {
+  constexpr int kStep = sizeof(__m256i) / kGroup;
+  const __m256i places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  __m256i sum = _mm256_setzero_si256();
+  for (int g = 0; g < groups; g += kStep) {
+    const Halves x = split_codes(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + kGroup * g)));
+    const __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32(groups - g), places);
+    sum = _mm256_add_epi32(sum, _mm256_and_si256(x.products(), inside));
+    const __m256i first = _mm256_unpacklo_epi32(x.even, x.odd), second = _mm256_unpackhi_epi32(x.even, x.odd);
+    auto* pairs = reinterpret_cast<__m256i*>(out + g);  // unpacking works within 128 bits
+    _mm256_storeu_si256(pairs, _mm256_permute2x128_si256(first, second, 0x20));
+    _mm256_storeu_si256(pairs + 1, _mm256_permute2x128_si256(first, second, 0x31));
   }
-  return {panel, out};
+  return sum_of_lanes(sum);
 }
+
+WidePanel widen_panel(const Panel& panel, Halves* out) {
+  IntLanes products = splat(0);
+  for (int g = 0; g < panel.groups; ++g) {
+    const Halves lo = split_weights(_mm256_loadu_si256(group_of(panel, g)));
+    const Halves hi = split_weights(_mm256_loadu_si256(group_of(panel, g) + 1));
+    products = products + IntLanes{lo.products(), hi.products()};
+    out[2 * g] = lo;
+    out[2 * g + 1] = hi;
+  }
+  return {panel, out, products};
+}
+
+struct WideOperands {
+  const WideRows& rows;
+  const WidePanel& weights;
+};
 
 template <int kRows>
 struct WideBlock {
-  static constexpr int kBlockGroups = kBlockK / kGroup;
-
-  static void run(const GemmInput& in, int first, const WidePanel& weights, const GemmOutput& out) {
+  static void run(const GemmInput& in, int first, const WideOperands& wide, const GemmOutput& out) {
+    const WideRows& rows = wide.rows;
+    const WidePanel& weights = wide.weights;
     IntLanes sums[kRows];
     unroll<kRows>([&](auto r) { sums[r.value] = splat(0); });
-    const uint8_t* rows = in.codes + first * in.stride;
-    for (int g = 0; g < weights.panel.groups; g += kBlockGroups) {
-      alignas(32) int16_t codes[kRows][kBlockK];
-      widen_codes(rows + g * kGroup, in.stride, codes);
-      const int stop = least(weights.panel.groups - g, kBlockGroups);
-      add_pairs(codes, weights.words + int64_t{g} * 2 * kPairWords, 2 * stop, sums);
-    }
-    unroll<kRows>([&](auto r) { finish(sums[r.value], in, first + r.value, weights.panel, out); });
-  }
-
-  static BITBERT_INLINE void widen_codes(const uint8_t* rows, int64_t stride, int16_t (&codes)[kRows][kBlockK]) {
-    unroll<kRows>([&](auto r) {
-      unroll<kBlockK / kPanelColumns>([&](auto i) {
-        const auto* bytes = reinterpret_cast<const __m128i*>(rows + r.value * stride) + i.value;
-        auto* words = reinterpret_cast<__m256i*>(codes[r.value]) + i.value;
-        _mm256_store_si256(words, _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes)));
+    const uint64_t* codes = rows.groups + first * rows.stride;
+    for (int g = 0; g < weights.panel.groups; ++g) {
+      const Halves lo = weights.groups[2 * g], hi = weights.groups[2 * g + 1];
+      unroll<kRows>([&](auto r) {
+        const auto* group = reinterpret_cast<const uint8_t*>(codes + r.value * rows.stride + g);
+        const Halves x = {_mm256_set1_epi32(load_group(group)), _mm256_set1_epi32(load_group(group + kGroup))};
+        sums[r.value] = sums[r.value] + IntLanes{crossed(x, lo), crossed(x, hi)};
       });
+    }
+    unroll<kRows>([&](auto r) {
+      const IntLanes known = splat(rows.products[first + r.value]) + weights.products;
+      finish(sums[r.value] - known, in, first + r.value, weights.panel, out);
     });
   }
 
-  static BITBERT_INLINE void add_pairs(const int16_t (&codes)[kRows][kBlockK], const int16_t* words, int pairs,
-                                       IntLanes (&sums)[kRows]) {
-    for (int p = 0; p < pairs; ++p, words += kPairWords) {
-      const __m256i lo = load_words(words), hi = load_words(words + kPanelColumns);
-      unroll<kRows>([&](auto r) {
-        const __m256i pair = _mm256_set1_epi32(load_group(reinterpret_cast<const uint8_t*>(codes[r.value] + 2 * p)));
-        IntLanes& sum = sums[r.value];
-        sum = {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(pair, lo)),
-               _mm256_add_epi32(sum.hi, _mm256_madd_epi16(pair, hi))};
-      });
+  // (x1 + w2)(x2 + w1) + (x3 + w4)(x4 + w3)
+  static BITBERT_INLINE __m256i crossed(const Halves& x, const Halves& w) {
+    return _mm256_madd_epi16(_mm256_add_epi16(x.even, w.odd), _mm256_add_epi16(x.odd, w.even));
+  }
+};
+
+// The products of at most kWidenedRows rows with panels whose weights are not narrow. The rows are widened once.
+class WideProduct {
+ public:
+  // `memory` lies behind what is unpacked, for panels of at most `blocks` blocks.
+  WideProduct(const GemmInput& in, const GemmOutput& out, int blocks, std::byte* memory)
+      : in_(in),
+        out_(out),
+        weights_(reinterpret_cast<Halves*>(memory)),
+        products_(reinterpret_cast<int32_t*>(memory + int64_t{2} * kBlockBytes * blocks)),
+        codes_(reinterpret_cast<uint64_t*>(products_ + kWidenedRows)) {}
+
+  void run(const Panel& panel) {
+    if (panel.groups != groups_) widen_rows(panel);
+    for_row_blocks<WideBlock, kWideRows>(in_, WideOperands{rows_, widen_panel(panel, weights_)}, out_);
+  }
+
+ private:
+  void widen_rows(const Panel& panel) {
+    groups_ = panel.groups;
+    rows_ = {codes_, int64_t{panel.blocks()} * (kBlockK / kGroup), products_};
+    for (int r = 0; r < in_.rows; ++r) {
+      products_[r] = widen_row(in_.codes + r * in_.stride, groups_, codes_ + r * rows_.stride);
     }
   }
+
+  const GemmInput in_;
+  const GemmOutput out_;
+  Halves* weights_;
+  int32_t* products_;
+  uint64_t* codes_;
+  int groups_ = -1;  // of the widened rows
+  WideRows rows_{};
 };
 
 // Adds pairs of 16-bit sums to the 32-bit ones.
@@ -135,19 +196,31 @@ struct NarrowBlock {
   }
 };
 
+bool is_narrow(const Panel& panel) { return panel.max_code <= kNarrowBound; }
+
 }  // namespace
 
-void gemm(const GemmInput& in, const Panel* panels, int panel_count, const GemmOutput& out, std::byte* scratch) {
-  for_unpacked<unpack>(panels, panel_count, scratch, [&](const Panel* pair, int count) {
-    for (const Panel* panel = pair; panel < pair + count; ++panel) {
-      if (panel->max_code <= kNarrowBound) {
-        for_row_blocks<NarrowBlock, kNarrowRows>(in, panel, out);
-      } else {
-        std::byte* behind = scratch + int64_t{kPanelsAtOnce} * kBlockBytes * panel->blocks();  // what is unpacked
-        for_row_blocks<WideBlock, kWideRows>(in, widen_panel(*panel, reinterpret_cast<int16_t*>(behind)), out);
+void gemm(const GemmInput& all, const Panel* panels, int panel_count, const GemmOutput& output, std::byte* scratch) {
+  int blocks = 0;       // of the deepest panel
+  int most = all.rows;  // rows at once
+  for (const Panel* panel = panels; panel < panels + panel_count; ++panel) {
+    if (panel->blocks() > blocks) blocks = panel->blocks();
+    if (!is_narrow(*panel)) most = kWidenedRows;
+  }
+  for (int row = 0; row < all.rows; row += most) {
+    const GemmInput in = all.from(row, least(most, all.rows - row));
+    const GemmOutput out = output.from(row);
+    WideProduct wide(in, out, blocks, scratch + int64_t{kPanelsAtOnce} * kBlockBytes * blocks);
+    for_unpacked<unpack>(panels, panel_count, scratch, [&](const Panel* pair, int count) {
+      for (const Panel* panel = pair; panel < pair + count; ++panel) {
+        if (is_narrow(*panel)) {
+          for_row_blocks<NarrowBlock, kNarrowRows>(in, panel, out);
+        } else {
+          wide.run(*panel);
+        }
       }
-    }
-  });
+    });
+  }
 }
 
 }  // namespace bitbert::avx2
