@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-import bitbert
+from bitbert.checkpoint import read
 from bitbert.runtime.engine import Engine
 
 TEXTS = 400
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--workers", type=int, default=4, help="Python threads")
     given = parser.parse_args()
-    soak = Soak(bitbert.load(given.model).engine, 60 * given.minutes)
+    soak = Soak(Engine(read(given.model)), 60 * given.minutes)
     sizes = soak.run(given.workers)
     grown = max(sizes[len(sizes) // 10 :]) - sizes[len(sizes) // 10]
     result = {"batches": next(soak.batches), "wrong": soak.wrong, "resident_mib": sizes, "grown_mib": round(grown, 1)}
