@@ -21,8 +21,9 @@ RUNS = 5
 
 def measure(path: Path, threads: int) -> dict[str, float]:
     """Load the model at `path` and answer one text, in a process that did nothing before."""
-    import bitbert
     from soak import resident_mib
+
+    import bitbert
 
     imported = resident_mib()
     start = time.perf_counter()
