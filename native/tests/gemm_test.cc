@@ -74,6 +74,7 @@ void compare(const Kernels& kernels, Random& random, int rows, int k, int count,
 
 int main() {
   using namespace bitbert::test;
+  using bitbert::kWidenedRows;
   for (const bitbert::Kernels* kernels : vector_kernels()) {
     Random random(1);
     for (const int bound : {1, 3, 7, 127}) {
@@ -82,6 +83,7 @@ int main() {
           compare(*kernels, random, random.integer(1, 70), k, random.integer(1, 7), bound, bits);
       }
       for (int rows = 1; rows < 70; ++rows) compare(*kernels, random, rows, 40, 2, bound, 8);
+      for (const int rows : {kWidenedRows, kWidenedRows + 1, 300}) compare(*kernels, random, rows, 40, 2, bound, 8);
     }
   }
   return failures();
