@@ -71,7 +71,9 @@ class Soak:
             thread.start()
         sizes = []
         while any(thread.is_alive() for thread in threads):
-            threads[0].join(timeout=60)
+            minute = time.monotonic() + 60
+            for thread in threads:
+                thread.join(timeout=max(0.0, minute - time.monotonic()))
             sizes.append(round(resident_mib(), 1))
             print(f"{len(sizes)} min, {sizes[-1]} MiB", file=sys.stderr)
         return sizes
